@@ -20,7 +20,7 @@ BUSBAR := $(TARGET_DIR)/debug/busbar
 CRDS := crds
 REFERENCE := docs/reference
 
-.PHONY: help setup build run fmt lint test unit e2e soak crds check-crds docs check-docs chart check-chart check-gitops check-rules deny control-plane \
+.PHONY: help setup build run fmt lint test unit e2e schemathesis soak crds check-crds docs check-docs chart check-chart check-gitops check-rules deny control-plane \
 	peers prometheus releases demo-plan demo demo-first-run bench release image check-image ci check clean
 
 help: ## print this list
@@ -56,7 +56,10 @@ unit: ## run unit and integration tests only, without a control plane
 e2e: setup control-plane peers prometheus releases ## run end-to-end tests on a real API server (ARGS: a filter)
 	$(CARGO) test --test e2e -- --test-threads=$(E2E_THREADS) $(ARGS)
 
-soak: setup control-plane ## run 50 minutes of random faults, with a printed seed (ARGS: upgrade, kills, random, alternate, properties)
+schemathesis: ## test the gateway's API from its OpenAPI document with schemathesis (installed once, into the user's cache)
+	@CARGO=$(CARGO) hack/ci/soak schemathesis
+
+soak: setup control-plane ## run 50 minutes of random faults, with a printed seed (ARGS: upgrade, kills, schemathesis, partitions, payouts, random, alternate, properties)
 	@CARGO=$(CARGO) hack/ci/soak $(ARGS)
 
 crds: build ## write crds/*.yaml from the types

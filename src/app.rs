@@ -4,9 +4,12 @@
 //! ends the process, because a half-dead operator would still look healthy. Each step of the start is a gate that
 //! `/readyz` shows.
 
+mod audit_command;
+mod base_deps;
 mod change_router;
 mod check;
 mod commands;
+mod decision_wiring;
 mod error;
 mod explain;
 mod gateway;
@@ -17,16 +20,26 @@ mod ledger_copy;
 mod ledger_epoch;
 mod metrics_reference;
 mod operator_check;
+mod outbox_wiring;
 mod output;
 mod process_metrics;
 mod process_syncs;
+mod process_webhooks;
 pub mod reasons;
+mod registry_wiring;
+mod retention_wiring;
 mod route_command;
+mod route_gateway;
+mod route_source;
+mod route_table;
+mod scored_routes;
 mod smoke_check;
+mod standby_state;
 mod sync_command;
 mod sync_wiring;
 mod table;
 mod tasks;
+mod webhook_wiring;
 mod wiring;
 
 use std::process::ExitCode;
@@ -41,11 +54,11 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Admin;
 use crate::admin::gates::{Gate, Gates};
 use crate::admin::metrics_access::MetricsAccess;
+use crate::app::base_deps::BaseDeps;
 use crate::app::error::AppError;
 use crate::app::identity::default_identity;
 use crate::app::ledger_epoch::LedgerEpochGuard;
 use crate::app::tasks::Tasks;
-use crate::app::wiring::BaseDeps;
 use crate::cli::{CheckCommand, Cli, Command, MetricsAuth, RunArgs};
 use crate::clock::Clock;
 use crate::cluster::auth::Authorizer;
@@ -85,6 +98,7 @@ fn run_command(cli: Cli) -> ExitCode {
             Command::Docs(args) => commands::docs(&args.out).await,
             Command::Explain(args) => explain::explain(args).await.map_err(AppError::from),
             Command::Route(command) => route_command::run(command).await.map_err(AppError::from),
+            Command::Audit(command) => audit_command::run(command).await.map_err(AppError::from),
             Command::Ledger(command) => ledger_command::run(&command).await,
             Command::Sync(args) => Box::pin(sync_command::run(*args)).await.map_err(AppError::from),
             Command::Check(CheckCommand::Profile(args)) => check::profiles(&args.files),
@@ -196,8 +210,11 @@ async fn run_replica(
 
     let leadership = Leadership::default();
     let wiring = wiring::build(base, &clients, &identity, &leadership)?;
+    let (outbox_relay, event_queues) = outbox_wiring::event_publishing(base, &identity)?
+        .map_or((None, None), |both| (Some(both.relay), Some(both.queues)));
     wiring.replica_tasks.start(stop, tasks);
     let ctx = Arc::clone(&wiring.ctx);
+    let webhooks = webhook_wiring::webhooks(base, &ctx, &identity)?;
     if let Some(gateway) = servers.gateway {
         let (args, retry_wakeup, keys, clients, audit) =
             (&args.gateway, &wiring.retry_wakeup, &wiring.keys, &clients, &wiring.audit_queue);
@@ -209,10 +226,13 @@ async fn run_replica(
             keys,
             retry_wakeup,
             audit,
+            decisions: &wiring.decisions,
             gates,
             clock,
             metrics,
             connections,
+            event_queues: event_queues.as_ref(),
+            webhooks: &webhooks.accepting,
         };
         gateway::start(gateway, &deps, stop, tasks)?;
     }
@@ -236,6 +256,8 @@ async fn run_replica(
     let lease_stop = stop.clone();
     tasks.try_effect("lease", async move { elector.hold(&lease_stop).await.map_err(AppError::from) });
     wiring::start(wiring.leader_tasks, args, stop, tasks);
+    tasks.effect("webhooks", webhooks.worker.run(stop.clone()));
+    outbox_wiring::lead(outbox_relay, &ctx, args, stop, tasks);
 
     let Some(()) = tasks.until(stop, std::future::pending::<()>()).await? else { return Ok(()) };
     Ok(())

@@ -4,6 +4,8 @@
 //! The only module that reads the environment (through clap). Values are validated while they are parsed: an invalid
 //! value ends the process at startup with the name of the flag.
 
+pub mod amqp;
+pub mod audit;
 pub mod gateway;
 pub mod jobs;
 pub mod ledger;
@@ -57,6 +59,9 @@ pub enum Command {
     /// Show which bank of a route takes a payout, and why.
     #[command(subcommand)]
     Route(route::RouteCommand),
+    /// Check the recorded routing decisions of a ledger: the hash chain, and that each comes out the same again.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Print records from the ledger, copy it, or restore it.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -254,6 +259,9 @@ pub struct RunArgs {
     /// Flags of the Jobs of `execution: Job`.
     #[command(flatten)]
     pub jobs: jobs::JobArgs,
+    /// Flags of the message broker.
+    #[command(flatten)]
+    pub amqp: amqp::AmqpArgs,
     /// Flags of the gateway.
     #[command(flatten)]
     pub gateway: gateway::GatewayArgs,

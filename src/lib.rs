@@ -27,6 +27,7 @@ pub mod notify;
 pub mod profile;
 pub mod provider;
 pub mod resolve;
+pub mod routing;
 pub mod settings;
 pub mod shutdown;
 pub mod sync;

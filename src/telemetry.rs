@@ -29,6 +29,10 @@ pub enum LogFormat {
 /// Crates never logged below info, whatever the directives: they print requests, keys in query strings included.
 const CAPPED_AT_INFO: [&str; 5] = ["h2", "hyper", "hyper_util", "reqwest", "rustls"];
 
+/// Crates whose lines are never shown: the broker's client logs whole messages, and frames with credentials. What matters
+/// of it the relay says.
+const SILENT: [&str; 2] = ["amq_protocol", "lapin"];
+
 /// Handle that changes the log level at run time.
 #[derive(Clone)]
 pub struct LogLevel {
@@ -89,13 +93,17 @@ pub fn filter(directives: &str) -> Result<EnvFilter, LogError> {
             return Err(LogError::NoLevel(part.to_owned()));
         }
         let crate_name = target.split("::").next().unwrap_or_default();
-        if target.contains('[') || CAPPED_AT_INFO.contains(&crate_name) {
+        let is_sensitive = CAPPED_AT_INFO.contains(&crate_name) || SILENT.contains(&crate_name);
+        if target.contains('[') || is_sensitive {
             return Err(LogError::Sensitive(target.to_owned()));
         }
     }
     let mut filter = EnvFilter::try_new(directives)?;
     for name in CAPPED_AT_INFO {
         filter = filter.add_directive(format!("{name}=info").parse()?);
+    }
+    for name in SILENT {
+        filter = filter.add_directive(format!("{name}=off").parse()?);
     }
     // At debug and trace, or if a directive names kube, its lines are kept.
     if !["kube", "debug", "trace"].iter().any(|word| directives.to_ascii_lowercase().contains(word)) {
@@ -169,11 +177,12 @@ mod tests {
             let error = filter(bad).unwrap_err().to_string();
             assert!(error.contains("must be tracing directives"), "{bad}: {error}");
         }
-        for sensitive in ["h2=trace", "info,hyper_util::client=debug", "[request]=trace"] {
+        for sensitive in ["h2=trace", "info,hyper_util::client=debug", "[request]=trace", "lapin::frames=warn"] {
             assert!(matches!(filter(sensitive), Err(LogError::Sensitive(_))), "{sensitive}");
         }
         assert!(filter("info").unwrap().to_string().contains("kube_client=off"));
         assert!(!filter("debug").unwrap().to_string().contains("kube_client"));
         assert!(filter("trace").unwrap().to_string().contains("h2=info"), "capped even at trace");
+        assert!(filter("trace").unwrap().to_string().contains("lapin=off"), "silent even at trace");
     }
 }

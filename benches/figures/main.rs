@@ -16,24 +16,45 @@ mod bank;
 mod bare;
 mod breaker;
 mod call;
+mod consumers;
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../../tests/kit/decision_server.rs"]
+mod decision_server;
 mod due;
 mod env;
 mod failover;
+mod forecast;
 mod hostile;
 #[path = "../../tests/kit/hostile_provider.rs"]
 mod hostile_provider;
+mod late_choices;
+#[path = "../../tests/kit/late_choices.rs"]
+mod late_trips;
+mod load;
 mod machine;
 mod neighbour;
 mod neighbour_jobs;
 mod operator;
 mod operator10k;
+mod outage;
+mod outbox;
+mod payout_clock;
+mod payout_http;
+mod payout_simulation;
 mod route;
+mod route_http;
+mod route_replay;
 mod stats;
 mod sync;
+mod webhooks;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// That of the operator, which is what these measure.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Figures that are measured together.
 struct Group {
@@ -49,6 +70,14 @@ const GROUPS: &[Group] = &[
     Group { names: &["sync"], run: sync::run },
     Group { names: &["sync", "due"], run: due::run },
     Group { names: &["route"], run: route::run },
+    Group { names: &["forecast"], run: forecast::run },
+    Group { names: &["payouts", "payout_simulation"], run: payout_simulation::run },
+    Group { names: &["payouts", "payout_clock"], run: payout_clock::run },
+    Group { names: &["payouts", "payout_http"], run: payout_http::run },
+    Group { names: &["events", "outbox"], run: outbox::run },
+    Group { names: &["events", "consumers"], run: consumers::run },
+    Group { names: &["events", "webhooks"], run: webhooks::run },
+    Group { names: &["events", "outage"], run: outage::run },
     Group { names: &["trust", "neighbour"], run: neighbour::run },
     Group { names: &["trust", "hostile"], run: hostile::run },
     Group { names: &["trust", "neighbour"], run: neighbour_jobs::run },
@@ -71,10 +100,17 @@ impl Figures {
 }
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    if args.next().as_deref() == Some(bare::FLAG) {
-        let (Some(kubeconfig), Some(namespace)) = (args.next(), args.next()) else { return ExitCode::FAILURE };
-        return bare::run(std::path::Path::new(&kubeconfig), &namespace);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, first, second] = &args[..] {
+        match flag.as_str() {
+            bare::FLAG => return bare::run(Path::new(first), second),
+            outage::FLAG => return outage::serve(Path::new(first), Path::new(second)),
+            outbox::FLAG => return outbox::serve(Path::new(first), Path::new(second)),
+            payout_clock::FLAG => return payout_clock::serve(Path::new(first), Path::new(second)),
+            route_http::GATEWAY => return route_http::serve(Path::new(first), Path::new(second)),
+            route_http::BARE => return route_http::serve_bare(Path::new(first), Path::new(second)),
+            _ => {}
+        }
     }
     // Cargo adds `--bench`; words that are not options are groups, and `make bench ARGS="a b"` may pass them as one.
     let wanted: Vec<String> = std::env::args()

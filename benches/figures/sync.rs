@@ -5,6 +5,7 @@
 //! temporary directory. A ratio compares two measurements that were made one after the other.
 
 mod memory;
+mod outage;
 mod peer;
 mod postgres;
 mod sqlite;
@@ -20,6 +21,8 @@ use self::workload::Workload;
 use crate::Figures;
 use crate::machine;
 use crate::stats::{Sample, float};
+
+pub(crate) use self::outage::ratio_without_broker;
 
 const ROWS: u64 = 200_000;
 

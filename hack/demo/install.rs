@@ -91,6 +91,7 @@ pub(crate) fn operator_process(program: &Path, directory: &Path, identity: &Oper
         "--gateway-auth=off".to_owned(),
         format!("--ledger={}", ledger_url(directory)),
         format!("--announce-file={}", directory.join("operator.json").display()),
+        format!("--profiles-dir={}", Path::new(env!("CARGO_MANIFEST_DIR")).join("hack/demo/profiles").display()),
         // The simulated banks listen on loopback.
         "--allow-provider-addresses=127.0.0.0/8".to_owned(),
     ];
@@ -103,13 +104,13 @@ pub(crate) fn operator_process(program: &Path, directory: &Path, identity: &Oper
     }
 }
 
-/// The simulator's process: three banks.
+/// The simulator's process: the three banks of the route, and two that take payouts.
 pub(crate) fn simulator_process(program: &Path, directory: &Path) -> ProcessSpec {
     let announce = format!("--announce-file={}", directory.join("banks.json").display());
     ProcessSpec {
         name: "busbar-sim".to_owned(),
         program: program.to_owned(),
-        args: ["--banks=3".to_owned(), announce].into_iter().map(OsString::from).collect(),
+        args: ["--banks=5".to_owned(), announce].into_iter().map(OsString::from).collect(),
         env: Vec::new(),
         log: directory.join("banks.log"),
     }

@@ -10,9 +10,11 @@ mod environment;
 mod error;
 mod install;
 mod leaks;
+mod payouts;
 mod scenario;
 mod screen;
 mod sim_client;
+mod stuck;
 mod verify;
 
 use std::process::ExitCode;

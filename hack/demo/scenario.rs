@@ -1,5 +1,6 @@
-//! The scenario: normal operation; bank A fails, the route fails over to bank B, a sync is interrupted; bank A recovers, the
-//! route fails back, the sync goes on.
+//! The scenario: normal operation; bank A fails, the route and its payouts fail over to bank B, a sync is interrupted;
+//! bank A recovers, the route fails back, the sync goes on; a payout is stuck and goes on at another bank; the audit of the
+//! payouts is verified.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,8 +15,10 @@ use crate::endpoints::Endpoints;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::install::{NAMESPACE, SAMPLES, kubectl};
+use crate::payouts::Payouts;
 use crate::screen::Screen;
 use crate::sim_client::SimClient;
+use crate::stuck;
 use crate::verify;
 
 /// The repository that this program was compiled in.
@@ -51,14 +54,33 @@ pub(crate) async fn run(environment: &Environment, screen: &mut Screen) -> Resul
     screen.step("Normal operation");
     connect(environment, &endpoints, &simulator).await?;
     normal_operation(environment, screen).await?;
+    let mut payouts = Payouts::new(environment, &endpoints);
+    let first = payouts.decide(screen, "salary-1", "bank-a").await?;
+    screen.done("the first payout goes to bank-a");
+    stuck::begin(environment, screen, &endpoints, &simulator).await?;
 
     screen.step("Bank A fails");
     bank_a_fails(environment, screen, &endpoints, &simulator).await?;
+    payouts.decide(screen, "salary-2", "bank-b").await?;
+    screen.done("the second payout goes to bank-b, in spite of its price");
+    payouts.refused(screen, "salary-1").await?;
+    screen.done("the first payout is not tried again: bank-a may have executed it");
+    payouts.not_sent(screen, &first).await?;
+    payouts.attempt(screen, "salary-1", 2, "bank-b").await?;
+    screen.done("reported as not sent, its second attempt goes to bank-b");
 
     screen.step("Bank A recovers");
     bank_a_recovers(environment, screen, &simulator).await?;
+    payouts.decide(screen, "salary-3", "bank-a").await?;
+    screen.done("the next payout goes to bank-a again");
+
+    screen.step("A stuck payout goes on at another bank");
+    stuck::end(environment, screen, &endpoints, &simulator).await?;
 
     screen.step("Final checks");
+    show(environment, screen, "busbar", &["audit", "verify"]).await?;
+    show(environment, screen, "busbar", &["audit", "replay"]).await?;
+    screen.done("every decision is in the audit as it was made, and comes out the same again");
     screen.waiting("scanning logs, status, events, metrics and HTTP responses");
     let bytes = verify::scan_output(environment, &endpoints).await?;
     screen.done(&format!("no bank's secret in logs, status, events, metrics or HTTP responses ({} KiB)", bytes / 1024));
@@ -345,6 +367,9 @@ pub(crate) fn print_hints(environment: &Environment, screen: &Screen, endpoints:
     screen.entry("", "kubectl describe pconn bank-a");
     screen.entry("", &format!("busbar ledger transactions --ledger={}", environment.ledger()));
     screen.entry("", &format!("curl -s http://{}/metrics", endpoints.admin));
+    screen.entry("", &format!("busbar audit verify --ledger={}", environment.ledger()));
+    let payout = "--amount 50000 --currency NGN --country NG";
+    screen.entry("explain", &format!("busbar route explain broute/payouts -n {NAMESPACE} --gateway $GATEWAY {payout}"));
     screen.entry(
         "fail",
         &format!("curl -X POST {control}/banks/bank-b/fail --json '{{\"do\":{{\"status\":{{\"code\":503}}}}}}'"),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use busbar::testbed::sim::{AccountConfig, Behaviour, RequiredAuth, Rule, Script, ScriptStep, Transaction};
+use busbar::testbed::sim::{
+    AccountConfig, Behaviour, PayoutBooks, PayoutConfig, RequiredAuth, Rule, Script, ScriptStep, Transaction,
+};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -38,6 +40,20 @@ impl SimClient {
     /// Adds an account, or replaces it.
     pub(crate) async fn set_account(&self, bank: &str, account: &AccountConfig) -> Result<(), Error> {
         self.send(self.http.put(self.url(bank, &format!("accounts/{}", account.id))), account).await
+    }
+
+    /// Sets what becomes of the payouts that the bank gets from now on.
+    pub(crate) async fn set_payouts(&self, bank: &str, config: &PayoutConfig) -> Result<(), Error> {
+        self.send(self.http.put(self.url(bank, "payouts")), config).await
+    }
+
+    /// What the bank's own books say of payouts.
+    pub(crate) async fn payout_books(&self, bank: &str) -> Result<PayoutBooks, Error> {
+        let failed = |detail: String| Error::Http { what: "the books of a simulated bank".into(), detail };
+        let response = self.http.get(self.url(bank, "payouts")).send().await;
+        let text = response.map_err(|error| failed(error.to_string()))?.text().await;
+        let text = text.map_err(|error| failed(error.to_string()))?;
+        serde_json::from_str(&text).map_err(|error| failed(format!("{error}: {text}")))
     }
 
     /// Makes the bank healthy again.

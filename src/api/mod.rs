@@ -28,5 +28,8 @@ pub const RUN_ID_ANNOTATION: &str = "busbar.dev/run-id";
 /// Annotation of the Kubernetes Jobs of runs: what triggered their run.
 pub const TRIGGER_ANNOTATION: &str = "busbar.dev/trigger";
 
+/// Annotation of the Kubernetes Jobs of runs: the ID of the resync that their run serves, if it serves one.
+pub const RESYNC_ID_ANNOTATION: &str = "busbar.dev/resync-id";
+
 /// Finalizer of a `SyncJob` whose `deletionPolicy` is `Delete`; no other object has a finalizer.
 pub const LEDGER_FINALIZER: &str = "busbar.dev/ledger";

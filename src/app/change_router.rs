@@ -1,6 +1,6 @@
-//! Routes changes to the reconcile queue: of objects, as the stores report them, and of running connections, as the
-//! registry reports them, and of the ledger's health, which every job depends on. Every object whose status may depend on the change is enqueued, and work for an object that
-//! has ended is stopped.
+//! Routes changes to the reconcile queue: of objects, as the stores report them, of running connections, as the
+//! registry reports them, of what the API adds to routes, and of the ledger's health, which every job depends on. Every
+//! object whose status may depend on the change is enqueued, and work for an object that has ended is stopped.
 //!
 //! One task does both, so that an object's end is handled before anything that was enqueued later.
 
@@ -28,6 +28,8 @@ pub(super) struct ChangeRouter {
     pub(super) objects: Arc<KeyQueue<ObjectChange>>,
     /// Changes of running connections, from the registry.
     pub(super) connections: Arc<KeyQueue<ObjectKey>>,
+    /// Routes whose weights, pins or approvals were changed through the API.
+    pub(super) routes: Arc<KeyQueue<ObjectKey>>,
     pub(super) reconcile_queue: ReconcileQueue,
     pub(super) references: Arc<ReferenceIndex>,
     pub(super) registry: Registry,
@@ -51,6 +53,7 @@ impl ChangeRouter {
                 () = stop.cancelled() => return,
                 change = self.objects.take() => self.route_object(&change),
                 key = self.connections.take() => self.enqueue_with_dependents(Kind::ProviderConnection, &key),
+                key = self.routes.take() => self.reconcile_queue.enqueue(Kind::BankRoute, &key),
                 Ok(()) = ledger.changed() => {
                     self.jobs.list().iter().for_each(|job| self.reconcile_queue.enqueue(Kind::SyncJob, &job.key()));
                 }
@@ -132,6 +135,7 @@ mod tests {
         let router = ChangeRouter {
             objects: Arc::default(),
             connections: registry.subscribe_changes(),
+            routes: Arc::default(),
             ledger: ledger.health(),
             jobs: KindStore::from_store(reflector::store().0),
             pool: SyncPool::new(ledger, reconcile_queue.clone(), clock, &metrics, PoolOptions::new("me")).unwrap(),

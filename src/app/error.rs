@@ -1,6 +1,7 @@
 //! Why the process cannot start, or exits with an error.
 
 use crate::api::CrdError;
+use crate::app::audit_command::AuditError;
 use crate::app::explain::ExplainError;
 use crate::app::ledger_check::LedgerCheckError;
 use crate::app::operator_check::OperatorCheckError;
@@ -98,6 +99,9 @@ pub(super) enum AppError {
     /// `busbar route` failed.
     #[error(transparent)]
     Route(#[from] RouteError),
+    /// `busbar audit` failed, or found a bad record.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// `busbar check operator` failed.
     #[error(transparent)]
     OperatorCheck(#[from] OperatorCheckError),
@@ -123,6 +127,7 @@ impl AppError {
     pub(super) const fn exit_code(&self) -> u8 {
         match self {
             Self::Sync(error) => error.exit_code(),
+            Self::Audit(error) => error.exit_code(),
             _ => 1,
         }
     }

@@ -9,7 +9,7 @@ use crate::app::table::{left, right, second, table};
 use crate::cli::ledger::{LedgerArgs, LedgerCommand, Selection, StreamArgs, TransactionsArgs};
 use crate::clock::Clock;
 use crate::domain::run_reason::RunReason;
-use crate::ledger::audit::StoredAudit;
+use crate::ledger::audit::{AuditKind, StoredAudit};
 use crate::ledger::dead_requests::{DeadRequest, DeadRequestFilter, DeadRequestState};
 use crate::ledger::document::StoredDocument;
 use crate::ledger::queries::{StoredDeadLetter, StoredRun};
@@ -339,7 +339,12 @@ fn audit(rows: &[StoredAudit]) -> String {
         [
             second(entry.at),
             entry.kind.as_str().to_owned(),
-            format!("{}/{}", entry.namespace, entry.connection),
+            // A request is of no object.
+            if entry.kind == AuditKind::Request {
+                String::new()
+            } else {
+                format!("{}/{}", entry.namespace, entry.connection)
+            },
             entry.action.clone(),
             entry.subject.clone(),
             if entry.allowed { "yes" } else { "no" }.to_owned(),

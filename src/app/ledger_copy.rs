@@ -5,8 +5,9 @@ use crate::app::output::{print, print_progress};
 use crate::app::table::{left, right, table};
 use crate::cli::ledger_copy::{AcceptLossArgs, BackupArgs, MigrateArgs, RestoreArgs};
 use crate::clock::Clock;
+use crate::ledger::payouts::hold_open_payouts;
 use crate::ledger::transfer::{self, Progress, TransferSummary};
-use crate::ledger::{self, OpenMode};
+use crate::ledger::{self, LedgerError, LedgerUrl, OpenMode};
 
 /// A table this large reports its progress in pieces of as many rows.
 const PROGRESS_ROWS: u64 = 100_000;
@@ -27,7 +28,9 @@ pub(super) async fn restore(args: &RestoreArgs) -> Result<(), AppError> {
     } else {
         "if the operator was active after the backup, it refuses to lead until `busbar ledger accept-loss`"
     };
-    Ok(print(&text(&summary, &format!("restored from {}; {next}", args.from.display())))?)
+    let held = hold_payouts(&args.ledger()).await?;
+    let done = format!("restored from {}; {next}\n{}", args.from.display(), suspended(held));
+    Ok(print(&text(&summary, &done))?)
 }
 
 /// Copies the ledger into another one.
@@ -43,7 +46,24 @@ pub(super) async fn accept_loss(args: &AcceptLossArgs) -> Result<(), AppError> {
     let accepted = ledger.accept_loss().await;
     ledger.close().await;
     accepted?;
-    Ok(print("loss accepted: the next leader takes this ledger as it is; runs read their windows again\n")?)
+    let held = hold_payouts(&args.ledger()).await?;
+    let done = "loss accepted: the next leader takes this ledger as it is; runs read their windows again";
+    Ok(print(&format!("{done}\n{}\n", suspended(held)))?)
+}
+
+/// Puts the payouts that may lack attempts under review; returns how many.
+async fn hold_payouts(url: &LedgerUrl) -> Result<u64, LedgerError> {
+    let ledger = ledger::open(url, OpenMode::Existing).await?;
+    let held = hold_open_payouts(&*ledger, Clock::system().now().wall).await;
+    ledger.close().await;
+    held
+}
+
+fn suspended(held: u64) -> String {
+    format!(
+        "payouts suspended: attempts may be missing, {held} put under review; compare with the banks' statements, \
+         then POST /api/treasury/payouts/resume"
+    )
 }
 
 fn show(progress: Progress<'_>) {

@@ -9,9 +9,12 @@ use kube::Config;
 use tokio::sync::Notify;
 
 use crate::admin::gates::Gates;
+use crate::app::base_deps::BaseDeps;
 use crate::app::error::AppError;
+use crate::app::outbox_wiring;
 use crate::app::process_metrics;
-use crate::app::wiring::{self, BaseDeps};
+use crate::app::webhook_wiring;
+use crate::app::wiring;
 use crate::cli::{Cli, Command, RunArgs};
 use crate::clock::Clock;
 use crate::cluster::auth::Authorizer;
@@ -28,6 +31,9 @@ use crate::profile::Profiles;
 use crate::tasks::TaskGroups;
 use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::traces::Traces;
+
+/// The relay's metrics exist with a broker only; nothing is sent to it.
+const BROKER: &str = "--amqp=amqp://localhost";
 
 /// The text of the page.
 pub(super) async fn markdown() -> Result<String, AppError> {
@@ -48,7 +54,7 @@ pub(super) async fn markdown() -> Result<String, AppError> {
 async fn register(metrics: &Metrics, folder: &Path) -> Result<(), AppError> {
     let (clock, gates) = (Clock::system(), Gates::default());
     // Nothing is sent to these addresses: no component is started.
-    let flags = ["busbar", "run", "--compat-metrics=finastra,mono,providers", "--partition-metrics"];
+    let flags = ["busbar", "run", "--compat-metrics=finastra,mono,providers,routing", "--partition-metrics", BROKER];
     let Ok(Cli { command: Command::Run(args), .. }) = Cli::try_parse_from(flags) else { return Ok(()) };
     let args: RunArgs = *args;
     let mut server = Config::new(http::Uri::from_static("https://localhost:6443"));
@@ -75,6 +81,8 @@ async fn register(metrics: &Metrics, folder: &Path) -> Result<(), AppError> {
         profiles: Arc::new(Profiles::load(None)?),
     };
     let wiring = wiring::build(&base, &clients, "docs", &Leadership::default())?;
+    outbox_wiring::event_publishing(&base, "docs")?;
+    webhook_wiring::webhooks(&base, &wiring.ctx, "docs")?;
     GatewayMetrics::new(metrics)?;
     DeadRequestRecorder::new(Arc::clone(&ledger), Keyring::default(), clock, Arc::new(Notify::new()), metrics)?;
     let reviewer = || Arc::new(KubeReviewer::new(clients.calls.clone(), Vec::new()));

@@ -9,14 +9,21 @@ mod tests;
 
 use crate::api::reference::{ReasonRow, ReasonTable, reasons_markdown};
 use crate::domain::breaker::TripReason;
+use crate::domain::decision::{AttemptObstacle, FieldProblem};
+use crate::domain::forecast::PredictionRefused;
+use crate::domain::payout::{AttemptState, HoldReason, PayoutRefusal};
 use crate::domain::rejection_reason::RejectionReason;
 use crate::domain::route::CandidateReason;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::RunResult;
+use crate::ledger::delivery::PublishFailure;
 
 /// `docs/reference/reasons.md`.
 pub fn markdown() -> String {
-    let mut page = reasons_markdown(&[circuits(), candidates(), results(), runs(), rejections()]);
+    let of_payouts = [attempt_states(), holds(), refusals()];
+    let tables = [circuits(), candidates(), problems(), obstacles(), predictions(), results(), runs(), rejections()];
+    let tables: Vec<ReasonTable> = tables.into_iter().chain(of_payouts).chain([publications()]).collect();
+    let mut page = reasons_markdown(&tables);
     http_codes::append(&mut page);
     page
 }
@@ -39,6 +46,63 @@ fn candidates() -> ReasonTable {
         title: "Reasons of candidates",
         intro: "`status.candidates[].reason` and `status.lastFailover.reason` of a `BankRoute`.",
         rows: CandidateReason::ALL.iter().map(|r| row(r.as_str(), r.meaning(), r.remedy())).collect(),
+    }
+}
+
+fn problems() -> ReasonTable {
+    ReasonTable {
+        title: "Problems of the fields of a decision request",
+        intro: "`data.details.problem` of a rejected `POST /api/treasury/routing/decide` or `/test`.",
+        rows: FieldProblem::ALL.iter().map(|r| row(r.as_str(), r.meaning(), r.remedy())).collect(),
+    }
+}
+
+fn predictions() -> ReasonTable {
+    ReasonTable {
+        title: "Reasons of refused predictions",
+        intro: "`data.results[].error` of `POST /api/treasury/routing/predictions`, and the label `result` of \
+                `busbar_scorer_predictions_total`.",
+        rows: PredictionRefused::ALL.iter().map(|r| row(r.as_str(), r.meaning(), r.remedy())).collect(),
+    }
+}
+
+fn obstacles() -> ReasonTable {
+    ReasonTable {
+        title: "Reasons of unresolved attempts",
+        intro: "`data.details.reason` of `attempt_unresolved`.",
+        rows: AttemptObstacle::ALL.iter().map(|r| row(r.as_str(), r.meaning(), r.remedy())).collect(),
+    }
+}
+
+fn attempt_states() -> ReasonTable {
+    ReasonTable {
+        title: "States of attempts",
+        intro: "The state of each attempt of a payout, in its timeline too.",
+        rows: AttemptState::ALL.iter().map(|r| row(r.as_str(), r.meaning(), r.remedy())).collect(),
+    }
+}
+
+fn holds() -> ReasonTable {
+    ReasonTable {
+        title: "Reasons of held payouts",
+        intro: "Why a payout waits for a person: with the payout, and in the event `payout.held`.",
+        rows: HoldReason::ALL.iter().map(|r| row(r.as_str(), r.meaning(), r.remedy())).collect(),
+    }
+}
+
+fn refusals() -> ReasonTable {
+    ReasonTable {
+        title: "Reasons of refused acts on payouts",
+        intro: "`data.details.reason` of an act on a payout that is refused; that of a refused attempt is above.",
+        rows: PayoutRefusal::ALL.iter().map(|r| row(r.as_str(), r.meaning(), r.remedy())).collect(),
+    }
+}
+
+fn publications() -> ReasonTable {
+    ReasonTable {
+        title: "Reasons of failed publications",
+        intro: "The label `reason` of `busbar_outbox_publish_failures_total`.",
+        rows: PublishFailure::ALL.iter().map(|r| row(r.as_str(), r.meaning(), r.remedy())).collect(),
     }
 }
 

@@ -1,16 +1,14 @@
 //! `busbar route explain`: which bank takes a payout, and why not the others.
 
-use rust_decimal::Decimal;
-
 use super::explain::{self, ExplainError};
 use super::output;
-use super::table::{left, right, table};
+use super::route_gateway::{self, GatewayError};
+use super::route_table::RouteTable;
 use crate::cli::route::{RouteCommand, RouteExplainArgs, RouteFormat};
 use crate::clock::Clock;
 use crate::domain::key::Kind;
-use crate::domain::route::{Cost, StandingState};
 use crate::explain::manifests::find;
-use crate::explain::route_choice::{ConnectionSource, Question, RouteChoice, choose, state_name};
+use crate::explain::route_choice::{ConnectionSource, Question, choose};
 use crate::resolve::SpecError;
 
 /// Why `busbar route` failed.
@@ -30,6 +28,9 @@ pub(super) enum RouteError {
         /// What is wrong with it.
         error: SpecError,
     },
+    /// The gateway could not be asked, or did not answer with an evaluation.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
     /// Standard output could not be written.
     #[error(transparent)]
     Output(#[from] output::OutputError),
@@ -39,6 +40,9 @@ pub(super) enum RouteError {
 pub(super) async fn run(command: RouteCommand) -> Result<(), RouteError> {
     let RouteCommand::Explain(args) = command;
     let args = *args;
+    if let Some(gateway) = &args.gateway.gateway {
+        return Ok(output::print(&route_gateway::explain(&args, gateway).await?)?);
+    }
     let (manifests, targets, source) = explain::route_objects(&args).await?;
     let question = question(&args);
     let mut choices = Vec::new();
@@ -53,7 +57,9 @@ pub(super) async fn run(command: RouteCommand) -> Result<(), RouteError> {
     }
     let text = match args.output {
         RouteFormat::Text => {
-            choices.iter().map(|(name, choice)| text(name, choice, source)).collect::<Vec<_>>().join("\n")
+            let assumes = source == ConnectionSource::Manifests;
+            let texts = choices.iter().map(|(name, choice)| RouteTable::of(name, choice, assumes).text());
+            texts.collect::<Vec<_>>().join("\n")
         }
         RouteFormat::Json => {
             let list: Vec<_> = choices.iter().map(|(name, choice)| (name.clone(), choice.json())).collect();
@@ -74,73 +80,5 @@ fn question(args: &RouteExplainArgs) -> Question {
         down: args.assume_down.clone(),
         success: args.success.iter().cloned().collect(),
         at: args.at.unwrap_or_else(|| Clock::system().now().wall),
-    }
-}
-
-fn text(name: &str, choice: &RouteChoice, source: ConnectionSource) -> String {
-    let columns = [
-        left("CANDIDATE"),
-        left("STATE"),
-        left("REASON"),
-        right("FEE"),
-        right("FX"),
-        right("RETRY"),
-        right("HEALTH"),
-        right("DELAY"),
-        right("WEIGHT"),
-        right("TOTAL"),
-    ];
-    let shown = |amount: Decimal| amount.round_dp(8).normalize().to_string();
-    let terms = |cost: Option<Cost>| match cost {
-        Some(Cost { fee, fx, retry, health, delay, weight, total }) => {
-            [fee, fx, retry, health, delay, weight, total].map(shown)
-        }
-        None => Default::default(),
-    };
-    let rows = choice.ranked().into_iter().map(|standing| {
-        let [fee, fx, retry, health, delay, weight, total] = terms(standing.cost);
-        let (name, state) = (standing.name.clone(), state_name(standing.state).to_owned());
-        [name, state, standing.reason.to_string(), fee, fx, retry, health, delay, weight, total]
-    });
-    let payout = &choice.payout;
-    let part = |what: &str, value: &Option<String>| {
-        value.as_ref().map(|value| format!(", {what} {value}")).unwrap_or_default()
-    };
-    let mut out = format!(
-        "{name}: {} for a payout of {} {}{}{}{} at {}\n\n{}",
-        choice.evaluation.active.as_deref().unwrap_or("no bank"),
-        payout.amount,
-        payout.currency,
-        part("country", &payout.country),
-        part("rail", &payout.rail),
-        part("merchant", &payout.merchant),
-        choice.at,
-        table(columns, rows),
-    );
-    let mut reasons: Vec<_> = choice.evaluation.standings.iter().map(|standing| standing.reason).collect();
-    reasons.sort_unstable();
-    reasons.dedup();
-    out.push('\n');
-    for reason in reasons {
-        out.push_str(&format_reason(reason.as_str(), reason.meaning(), reason.remedy()));
-    }
-    let is_assumed = choice.evaluation.standings.iter().any(|standing| standing.state != StandingState::Excluded);
-    if source == ConnectionSource::Manifests && is_assumed {
-        out.push_str(
-            "Assumed: all banks are available, and succeed in 95 % of calls unless --success says otherwise.\n",
-        );
-    }
-    for note in &choice.notes {
-        out.push_str("Note: ");
-        out.push_str(note);
-        out.push('\n');
-    }
-    out
-}
-
-fn format_reason(name: &str, meaning: &str, remedy: &str) -> String {
-    match remedy {
-        "None." => format!("{name}: {meaning}\n"),
-        remedy => format!("{name}: {meaning} {remedy}\n"),
     }
 }

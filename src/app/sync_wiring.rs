@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::app::base_deps::BaseDeps;
 use crate::app::error::AppError;
 use crate::app::tasks::Tasks;
 use crate::cli::RunArgs;
@@ -17,8 +18,32 @@ use crate::controllers::Ctx;
 use crate::controllers::job_runner::JobRunner;
 use crate::controllers::syncjob::kubernetes_job::JobOptions;
 use crate::domain::key::Kind;
+use crate::ledger::encryption::Keyring;
 use crate::notify::KeyQueue;
+use crate::provider::legacy_metrics::LegacyMetricSet;
 use crate::resolve::JobSupport;
+use crate::sync::account_tokens::AccountTokens;
+use crate::work::pool::{PoolOptions, SyncPool};
+use crate::work::reconcile_queue::ReconcileQueue;
+
+/// The pool of sync runs.
+pub(super) fn sync_pool(
+    base: &BaseDeps<'_>,
+    identity: &str,
+    keys: &Keyring,
+    reconcile_queue: &ReconcileQueue,
+) -> Result<SyncPool, AppError> {
+    let BaseDeps { args, clock, metrics, ledger, .. } = base;
+    let options = PoolOptions {
+        concurrency: args.sync_concurrency.into(),
+        account_tokens: AccountTokens::new(keys.clone()),
+        tasks: base.tasks.effects.clone(),
+        partition_metrics: args.partition_metrics,
+        legacy_mono: args.telemetry.compat_metrics.contains(&LegacyMetricSet::Mono),
+        ..PoolOptions::new(identity)
+    };
+    Ok(SyncPool::new(Arc::clone(ledger), reconcile_queue.clone(), *clock, metrics, options)?)
+}
 
 /// What starts runs as Kubernetes Jobs; `None` without an image for them.
 ///

@@ -7,10 +7,15 @@ use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::gates::{Gate, Gates};
+use crate::admin::gates::Gate;
+use crate::app::base_deps::BaseDeps;
 use crate::app::change_router::ChangeRouter;
+use crate::app::decision_wiring::{self, DecisionTasks, Decisions, LeaderDecisionTasks};
 use crate::app::error::AppError;
-use crate::app::sync_wiring::{job_runner, job_support, start_requests};
+use crate::app::registry_wiring::registry_options;
+use crate::app::retention_wiring::pruners;
+use crate::app::route_source::ProcessRoutes;
+use crate::app::sync_wiring::{job_runner, job_support, start_requests, sync_pool};
 use crate::app::tasks::Tasks;
 use crate::cli::RunArgs;
 use crate::clock::Clock;
@@ -26,6 +31,7 @@ use crate::cluster::status::{StatusDeps, StatusMetrics, StatusWriter};
 use crate::cluster::stores::{KindStore, ReflectorTask, Stores};
 use crate::cluster::watch_monitor::{WatchLimits, WatchMonitor};
 use crate::controllers::bankroute::BankRouteReconciler;
+use crate::controllers::bankroute::legacy_metrics::LegacyRoutingCollector;
 use crate::controllers::bankroute::metrics::{FailoverCounts, RouteCollector};
 use crate::controllers::breakerpolicy::BreakerPolicyReconciler;
 use crate::controllers::collector::ResourceCollector;
@@ -36,40 +42,19 @@ use crate::controllers::resolutions::Resolutions;
 use crate::controllers::syncjob::SyncJobReconciler;
 use crate::controllers::{Ctx, Reconciler};
 use crate::ledger::encryption::Keyring;
-use crate::ledger::{CredentialStore, Ledger};
-use crate::metrics::Metrics;
 use crate::notify::KeyQueue;
-use crate::profile::Profiles;
-use crate::provider::audit::pruner::{AuditLimits, AuditPruner};
+use crate::provider::audit::pruner::AuditPruner;
 use crate::provider::audit::{AuditQueue, AuditWriter, audit_channel};
-use crate::provider::auth::refresh_token_store::RefreshTokenStore;
 use crate::provider::legacy_metrics::LegacyMetricSet;
-use crate::provider::memory::MemoryLimits;
-use crate::provider::registry::{Registry, RegistryOptions};
-use crate::provider::rights::LicenceMeter;
-use crate::settings::addresses::AddressRules;
-use crate::sync::account_tokens::AccountTokens;
-use crate::tasks::TaskGroups;
-use crate::telemetry::traces::Traces;
+use crate::provider::registry::Registry;
+use crate::routing::DecisionService;
 use crate::work::dead_requests::{ConnectionLookup, DeadRequestDeps, DeadRequestWorker, Presence};
+use crate::work::event_outbox::{EventOutbox, EventOutboxWriter};
 use crate::work::ledger_monitor::LedgerMonitor;
 use crate::work::money_totals::MoneyTotalsMonitor;
-use crate::work::pool::{PoolOptions, SyncPool};
 use crate::work::probes::{ProbeDriver, ProbeLogWriter};
 use crate::work::reconcile_queue::ReconcileQueue;
 use crate::work::retention::RetentionPruner;
-
-/// What the process opened before it connected to the API server.
-pub(super) struct BaseDeps<'a> {
-    pub(super) args: &'a RunArgs,
-    pub(super) clock: Clock,
-    pub(super) metrics: &'a Metrics,
-    pub(super) gates: &'a Gates,
-    pub(super) traces: Traces,
-    pub(super) tasks: TaskGroups,
-    pub(super) ledger: Arc<dyn Ledger>,
-    pub(super) profiles: Arc<Profiles>,
-}
 
 /// The components, built and not yet started.
 pub(super) struct Wiring {
@@ -85,6 +70,8 @@ pub(super) struct Wiring {
     pub(super) keys: Keyring,
     /// The queue of audit entries.
     pub(super) audit_queue: AuditQueue,
+    /// Decides on payouts.
+    pub(super) decisions: Arc<DecisionService>,
     /// The tasks that start once this replica holds the leader lease.
     pub(super) leader_tasks: LeaderTasks,
 }
@@ -98,6 +85,7 @@ pub(super) struct ReplicaTasks {
     audit: AuditWriter,
     audit_pruner: AuditPruner,
     retention_pruner: RetentionPruner,
+    decisions: DecisionTasks,
     ctx: Arc<Ctx>,
     keys: Keyring,
 }
@@ -105,7 +93,9 @@ pub(super) struct ReplicaTasks {
 impl ReplicaTasks {
     /// Starts them.
     pub(super) fn start(self, stop: &CancellationToken, tasks: &Tasks) {
-        let Self { reflectors, router, ledger_monitor, audit, audit_pruner, retention_pruner, ctx, keys } = self;
+        let Self { reflectors, router, ledger_monitor, audit, audit_pruner, retention_pruner, decisions, ctx, keys } =
+            self;
+        decision_wiring::start(decisions, stop, tasks);
         // Of a standby too: its gateway reads Secrets and decrypts what the leader has encrypted with a new key.
         if keys.has_key() {
             let (clock, keys_stop) = (ctx.clock, stop.clone());
@@ -140,24 +130,11 @@ pub(super) struct LeaderTasks {
     money_totals: MoneyTotalsMonitor,
     probe_log_writer: Option<ProbeLogWriter>,
     event_queue: EventQueue,
+    outbox_writer: EventOutboxWriter,
+    decisions: LeaderDecisionTasks,
+    route_source: Arc<ProcessRoutes>,
     reconcile_metrics: ReconcileMetrics,
     status_metrics: StatusMetrics,
-}
-
-/// What the registry of connections is built with.
-fn registry_options(base: &BaseDeps<'_>, keys: &Keyring, audit: &AuditQueue) -> Result<RegistryOptions, AppError> {
-    let BaseDeps { args, clock, metrics, ledger, .. } = base;
-    Ok(RegistryOptions {
-        addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
-        refresh_tokens: Some(RefreshTokenStore::new(Arc::clone(ledger) as Arc<dyn CredentialStore>, keys.clone())),
-        licence_meter: Some(Arc::new(LicenceMeter::new(*clock, Arc::clone(ledger), audit.clone(), metrics)?)),
-        day_quotas: Some(Arc::clone(ledger)),
-        traces: base.traces.clone(),
-        legacy_metrics: args.telemetry.compat_metrics.iter().copied().collect(),
-        tasks: base.tasks.effects.clone(),
-        calls_per_connection: Some(args.gateway.gateway_connection_calls),
-        memory: MemoryLimits::of(args.response_memory),
-    })
 }
 
 /// The monitor of the watches; `/readyz` says what fails.
@@ -188,30 +165,23 @@ pub(super) fn build(
     let references = Arc::new(ReferenceIndex::default());
     let keys = args.key_secret.as_deref().map(Keyring::open).transpose()?.unwrap_or_default();
     let (audit_queue, audit) = audit_channel(Arc::clone(&ledger), clock, metrics)?;
-    let limits = AuditLimits { retention: args.gateway.audit_retention, max_call_bytes: args.gateway.audit_max_size };
-    let audit_pruner = AuditPruner::new(Arc::clone(&ledger), clock, limits, identity, metrics)?;
-    let retention_pruner = RetentionPruner::new(Arc::clone(&ledger), clock, args.event_retention, identity, metrics)?;
+    let (audit_pruner, retention_pruner) = pruners(base, identity)?;
     let options = registry_options(base, &keys, &audit_queue)?;
     let registry = Registry::new(clock, metrics, options)?;
     let retry_wakeup = Arc::new(Notify::new());
     let (driver, probe_log_writer) = probes(base, identity, &registry)?;
-    let options = PoolOptions {
-        concurrency: args.sync_concurrency.into(),
-        account_tokens: AccountTokens::new(keys.clone()),
-        tasks: base.tasks.effects.clone(),
-        partition_metrics: args.partition_metrics,
-        legacy_mono: args.telemetry.compat_metrics.contains(&LegacyMetricSet::Mono),
-        ..PoolOptions::new(identity)
-    };
-    let pool = SyncPool::new(Arc::clone(&ledger), reconcile_queue.clone(), clock, metrics, options)?;
+    let pool = sync_pool(base, identity, &keys, &reconcile_queue)?;
     let backoff = Arc::new(ReconcileBackoff::default());
 
     let resolutions = Arc::new(Resolutions::default());
     let watches = watch_monitor(base)?;
     let reflector_deps = ReflectorDeps { references: Arc::clone(&references), changes: Arc::default(), watches };
     let (stores, reflectors) = Stores::new(&clients.watch, &args.watch_namespaces, &reflector_deps);
+    let Decisions { service: decisions, routes: route_source, tasks: decision_tasks, leader: leader_decisions } =
+        decision_wiring::decisions(base, &stores, &registry, &resolutions, identity)?;
     // Subscribed before anything changes: every change is routed.
     let router = ChangeRouter {
+        routes: decisions.subscribe_changes(),
         objects: Arc::clone(&reflector_deps.changes),
         connections: registry.subscribe_changes(),
         reconcile_queue: reconcile_queue.clone(),
@@ -231,13 +201,17 @@ pub(super) fn build(
         clock,
         wakeup: Arc::clone(&retry_wakeup),
     };
-    let dead_request_worker = DeadRequestWorker::new(dead_request_deps, identity, metrics)?;
     ResourceCollector::register(metrics, stores.clone());
     let failovers = FailoverCounts::default();
     RouteCollector::register(metrics, stores.routes.clone(), failovers.clone());
+    if args.telemetry.compat_metrics.contains(&LegacyMetricSet::Routing) {
+        let (objects, service) = (stores.routes.clone(), Arc::clone(&decisions));
+        LegacyRoutingCollector::register(metrics, objects, registry.clone(), failovers.clone(), service);
+    }
     reconcile_queue.register(metrics)?;
     let leader_gauge = leader_gauge(base)?;
     let (events, event_queue) = EventRecorder::new(clients.calls.clone(), clock, identity);
+    let (outbox, outbox_writer) = EventOutbox::new(Arc::clone(&ledger), clock, metrics)?;
     let ctx = Arc::new(Ctx {
         stores,
         secrets: SecretReader::new(clients.calls.clone(), clock, args.secret_refresh),
@@ -256,6 +230,8 @@ pub(super) fn build(
         profiles: Arc::clone(&base.profiles),
         resolutions,
         failovers,
+        outbox,
+        routing: Some(Arc::clone(&decisions)),
         clock,
     });
     ctx.registry.set_secret_source(Arc::new(SecretReloader::new(&ctx)));
@@ -263,25 +239,28 @@ pub(super) fn build(
         ctx: Arc::clone(&ctx),
         changes: reflector_deps.changes,
         driver,
-        dead_request_worker,
+        dead_request_worker: DeadRequestWorker::new(dead_request_deps, identity, metrics)?,
         money_totals: MoneyTotalsMonitor::new(Arc::clone(&ctx.ledger), clock, metrics)?,
         probe_log_writer,
         event_queue,
+        outbox_writer,
+        decisions: leader_decisions,
+        route_source,
         reconcile_metrics: ReconcileMetrics::new(metrics)?,
         status_metrics: StatusMetrics::new(metrics)?,
     };
-    let ledger_monitor = LedgerMonitor::new(Arc::clone(&ctx.ledger), clock, metrics)?;
     let replica_tasks = ReplicaTasks {
         reflectors,
         router,
-        ledger_monitor,
+        ledger_monitor: LedgerMonitor::new(Arc::clone(&ctx.ledger), clock, metrics)?,
         audit,
         audit_pruner,
         retention_pruner,
+        decisions: decision_tasks,
         ctx: Arc::clone(&ctx),
         keys: keys.clone(),
     };
-    Ok(Wiring { ctx, replica_tasks, leader_gauge, retry_wakeup, keys, audit_queue, leader_tasks })
+    Ok(Wiring { ctx, replica_tasks, leader_gauge, retry_wakeup, keys, audit_queue, decisions, leader_tasks })
 }
 
 /// The driver of the probes, and the writer of their results if they are kept.
@@ -309,9 +288,14 @@ pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &Cancellati
         money_totals,
         probe_log_writer,
         event_queue,
+        outbox_writer,
+        decisions,
+        route_source,
         reconcile_metrics,
         status_metrics,
     } = leader_tasks;
+    route_source.set_probing();
+    decision_wiring::lead(decisions, stop, tasks);
     tasks.effect("money totals", money_totals.run(stop.clone()));
     tasks.effect("dead requests", dead_request_worker.run(stop.clone()));
     tasks.effect("probes", driver.run(stop.clone()));
@@ -319,6 +303,7 @@ pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &Cancellati
         tasks.writer("probe log", probe_log_writer.run(tasks.writers_stop()));
     }
     tasks.writer("events", event_queue.run(tasks.writers_stop()));
+    tasks.writer("event outbox", outbox_writer.run(tasks.writers_stop()));
     let (retry_ctx, retry_stop) = (Arc::clone(&ctx), stop.clone());
     tasks.effect("early retries", async move {
         while retry_stop.run_until_cancelled(tokio::time::sleep(EARLY_RETRY_INTERVAL)).await.is_some() {

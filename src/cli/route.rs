@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use reqwest::Url;
 use rust_decimal::Decimal;
 
 use crate::domain::money::{Currency, parse_unsigned};
@@ -19,7 +20,7 @@ pub enum RouteCommand {
 #[derive(Debug, Args)]
 pub struct RouteExplainArgs {
     /// Manifest file, folder of manifests, or `-` for standard input (all read without a cluster: banks are assumed to be
-    /// available), or broute/NAME of a route in the cluster.
+    /// available), or broute/NAME of a route in the cluster or, with --gateway, of a running operator.
     #[arg(value_name = "FILE|broute/NAME")]
     pub target: String,
     /// Namespace of the route; default: the manifest's, or that of the current kubeconfig context.
@@ -56,6 +57,31 @@ pub struct RouteExplainArgs {
     /// Kubeconfig file; default: `$KUBECONFIG` or `~/.kube/config`.
     #[arg(long, env = "BUSBAR_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
+    /// Flags for a question to a gateway.
+    #[command(flatten)]
+    pub gateway: RouteGatewayArgs,
+}
+
+/// Flags of `busbar route explain` for a question to a running operator. It evaluates with what it knows of its banks now,
+/// so nothing can be assumed.
+#[derive(Debug, Args)]
+pub struct RouteGatewayArgs {
+    /// URL of a gateway, whose operator is asked in place of the API server; plain HTTP on loopback only. Requires
+    /// --amount, --currency and --country.
+    #[arg(
+        long,
+        value_name = "URL",
+        requires_all = ["amount", "currency", "country"],
+        conflicts_with_all = ["assume_down", "success", "at"]
+    )]
+    pub gateway: Option<Url>,
+    /// File with a bearer token for the gateway, as `kubectl create token` prints it; its user needs the verb
+    /// `get` on `bankroutes/decisions`.
+    #[arg(long, value_name = "FILE", requires = "gateway")]
+    pub token_file: Option<PathBuf>,
+    /// PEM file with the authority of the gateway's certificate; default: the authorities of this machine.
+    #[arg(long, value_name = "FILE", requires = "gateway")]
+    pub gateway_ca: Option<PathBuf>,
 }
 
 /// Output format of `busbar route explain`.

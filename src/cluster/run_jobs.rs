@@ -18,7 +18,7 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::api::{RUN_ID_ANNOTATION, SYNC_JOB_LABEL, TRIGGER_ANNOTATION};
+use crate::api::{RESYNC_ID_ANNOTATION, RUN_ID_ANNOTATION, SYNC_JOB_LABEL, TRIGGER_ANNOTATION};
 use crate::cluster::client::Clients;
 use crate::cluster::resource::ObjectChange;
 use crate::cluster::{ApiError, call};
@@ -50,6 +50,8 @@ pub struct RunJob {
     pub run: Uuid,
     /// What triggered it, as the annotation says.
     pub trigger: String,
+    /// The ID of the resync that it serves.
+    pub resync: Option<String>,
     /// When it was created.
     pub created: Timestamp,
     /// How far it is.
@@ -78,6 +80,7 @@ impl RunJob {
             owner: owner.map(|owner| owner.uid.clone()).unwrap_or_default(),
             run,
             trigger: job.annotations().get(TRIGGER_ANNOTATION).cloned().unwrap_or_default(),
+            resync: job.annotations().get(RESYNC_ID_ANNOTATION).cloned(),
             created: job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |at| at.0),
             phase,
             deleting: job.metadata.deletion_timestamp.is_some(),

@@ -35,12 +35,15 @@ use crate::cluster::stores::Stores;
 use crate::controllers::bankroute::metrics::FailoverCounts;
 use crate::controllers::job_runner::JobRunner;
 use crate::controllers::resolutions::Resolutions;
+use crate::domain::event::OutboxEvent;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
 use crate::ledger::{Ledger, LedgerError};
 use crate::profile::Profiles;
 use crate::provider::registry::Registry;
 use crate::resolve::{JobSupport, OperatorOptions};
+use crate::routing::DecisionService;
+use crate::work::event_outbox::EventOutbox;
 use crate::work::pool::SyncPool;
 use crate::work::probes::ProbeHandle;
 use crate::work::reconcile_queue::ReconcileQueue;
@@ -81,6 +84,10 @@ pub struct Ctx {
     pub resolutions: Arc<Resolutions>,
     /// The failovers of the routes.
     pub failovers: FailoverCounts,
+    /// Appends the events of banks and routes to the ledger.
+    pub outbox: EventOutbox,
+    /// The decision service: what operations staff and the forecast add to the routes; `None` in some tests.
+    pub routing: Option<Arc<DecisionService>>,
     /// Source of time.
     pub clock: Clock,
 }
@@ -179,6 +186,16 @@ pub trait Reconciler: Send + Sync + 'static {
         observed: &Self::Observed,
         now: Now,
     ) -> Decision<<Self::Object as HasStatus>::Status, Self::Step>;
+
+    /// The events to store of a status that is about to be written, by comparison with the newest known one. Pure:
+    /// their IDs are the same if the write fails and the reconcile is repeated.
+    fn outbox_events(
+        _object: &Self::Object,
+        _previous: Option<&<Self::Object as HasStatus>::Status>,
+        _status: &<Self::Object as HasStatus>::Status,
+    ) -> Vec<OutboxEvent> {
+        Vec::new()
+    }
 
     /// Counts what a written status reported, in metrics: once per transition, unlike `decide` and `act`, which are
     /// repeated until the status is written.

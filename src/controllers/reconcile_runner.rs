@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::cluster::ApiError;
+use crate::cluster::events::EventDraft;
 use crate::cluster::finalizers;
 use crate::cluster::lease::RENEW_INTERVAL;
 use crate::cluster::status::{StatusWriter, Timing};
@@ -195,29 +196,37 @@ impl<R: Reconciler> ReconcileRunner<R> {
             match timing {
                 Timing::Unchanged => {}
                 Timing::After(delay) => requeue_after = requeue_after.min(delay),
-                Timing::Now => match self.status.write(object, &status).await {
-                    Ok(()) => {
-                        R::reported(&self.ctx, object, &events);
-                        for event in &events {
-                            let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-                            let reason = event.reason.as_str();
-                            if event.warning {
-                                tracing::warn!(namespace, name, reason, "{}", event.message);
-                            } else {
-                                tracing::info!(namespace, name, reason, "{}", event.message);
-                            }
-                            self.ctx.events.publish(object, event).await;
+                Timing::Now => {
+                    // Before the status: a crash between the two loses no event.
+                    self.ctx.outbox.append(R::outbox_events(object, previous, &status)).await;
+                    match self.status.write(object, &status).await {
+                        Ok(()) => self.report(object, &events).await,
+                        // Deleted, or replaced by another object of the same name: the watch delivers the current
+                        // state.
+                        Err(error) if error.is_not_found() || error.is_conflict() => {
+                            tracing::debug!(%error, "status not written: object deleted or replaced meanwhile");
                         }
+                        Err(error) => return Err(error.into()),
                     }
-                    // Deleted, or replaced by another object of the same name: the watch delivers the current state.
-                    Err(error) if error.is_not_found() || error.is_conflict() => {
-                        tracing::debug!(%error, "status not written: object deleted or replaced during the reconcile");
-                    }
-                    Err(error) => return Err(error.into()),
-                },
+                }
             }
         }
         Ok(Action::requeue(requeue_after))
+    }
+
+    /// Counts, logs and publishes what a written status reported.
+    async fn report(&self, object: &R::Object, events: &[EventDraft]) {
+        R::reported(&self.ctx, object, events);
+        for event in events {
+            let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+            let reason = event.reason.as_str();
+            if event.warning {
+                tracing::warn!(namespace, name, reason, "{}", event.message);
+            } else {
+                tracing::info!(namespace, name, reason, "{}", event.message);
+            }
+            self.ctx.events.publish(object, event).await;
+        }
     }
 
     /// Whether an existing dependency of this object has not been reconciled by this process yet.

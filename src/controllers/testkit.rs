@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::profile::Profiles;
 use crate::provider::registry::{Registry, RegistryOptions};
 use crate::resolve::JobSupport;
+use crate::work::event_outbox::EventOutbox;
 use crate::work::pool::{PoolOptions, SyncPool};
 use crate::work::probes::ProbeDriver;
 use crate::work::reconcile_queue::ReconcileQueue;
@@ -35,6 +36,7 @@ pub(crate) async fn context(client: &Client, metrics: &Metrics) -> (Ctx, TempDir
     let driver = ProbeDriver::new(registry.clone(), clock, metrics).unwrap();
     let pool =
         SyncPool::new(Arc::clone(&ledger), reconcile_queue.clone(), clock, metrics, PoolOptions::new("me")).unwrap();
+    let (outbox, _) = EventOutbox::new(Arc::clone(&ledger), clock, metrics).unwrap();
     let (stores, _) = Stores::new(client, &[], &ReflectorDeps::default());
     let leadership = Leadership::default();
     leadership.record_renewal(Some(clock.mono()));
@@ -55,6 +57,8 @@ pub(crate) async fn context(client: &Client, metrics: &Metrics) -> (Ctx, TempDir
         reconcile_queue,
         profiles: Arc::new(Profiles::builtin().unwrap()),
         failovers: FailoverCounts::default(),
+        outbox,
+        routing: None,
         resolutions: Arc::default(),
         clock,
     };

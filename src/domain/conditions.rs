@@ -104,8 +104,17 @@ pub fn merge(old: &[Condition], wanted: Vec<Condition>) -> Vec<Condition> {
 }
 
 /// Abnormal-true conditions: they exist only while true.
-const ONLY_WHILE_TRUE: [&str; 8] =
-    ["Reconciling", "Stalled", "Throttled", "CircuitOpen", "Suspended", "SchemaDrifted", "DeadLetters", "Degraded"];
+const ONLY_WHILE_TRUE: [&str; 9] = [
+    "Reconciling",
+    "Stalled",
+    "Throttled",
+    "CircuitOpen",
+    "Suspended",
+    "SchemaDrifted",
+    "DeadLetters",
+    "Degraded",
+    "PayoutsHeld",
+];
 
 /// Checks the invariants of an object's conditions. The error names the violated one.
 pub fn check_invariants(conditions: &[Condition]) -> Result<(), String> {

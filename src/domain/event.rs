@@ -1,4 +1,5 @@
-//! Events: what Busbar tells others about syncs and stored records, written with the data that they are about.
+//! Events: what Busbar tells others about syncs, stored records, banks and routes, written with the data that they are
+//! about.
 //!
 //! An ID is derived from what the event says, never random: whatever is done again after a crash gives the same events,
 //! and each is stored once. Payloads hold masked values only.
@@ -40,13 +41,34 @@ closed_list!(
         FetchZeroTransactions = "fetch.zero_transactions":
             "A run succeeded and read no record; `empty_runs` counts consecutive ones."
             => "None, if the source is known to be quiet.",
+        BankFailover = "bank.failover":
+            "A route failed over: `from` takes no payouts any more for `reason`; `to` takes them, null if no bank can."
+            => "See the connection of `from`; payouts that were sent through it are followed as before.",
+        BankCircuit = "bank.circuit":
+            "The circuit of a connection changed from `from` to `to`; payouts need Closed, `ForcedClosed` or Shadow."
+            => "See `reason` and the health of the connection.",
+        PayoutHeld = "payout.held":
+            "A payout waits for a person: `hold` says why, and `remedy` what to do."
+            => "Resolve the payout with the bank's evidence, or let two people accept the risk of a duplicate.",
+        PayoutRerouted = "payout.rerouted":
+            "A payout goes on with the next attempt: its bank, its keys, and until when it may be sent."
+            => "Send the payout through the bank of this attempt, and no other one.",
+        PayoutConfirmed = "payout.confirmed":
+            "A payout was executed."
+            => "None.",
+        ConsumerCreated = "consumer.created":
+            "A consumer of events was created; `consumer` names it."
+            => "None.",
+        DeadRequestParked = "dlq.failed":
+            "A failed provider request was retried for the last time and is parked; `reason` is that of the last failure."
+            => "Check the connection, then replay or discard the dead request.",
     }
 );
 
 impl EventType {
-    /// The name in the Mono pipeline, for consumers that know it.
-    pub const fn legacy_name(self) -> &'static str {
-        match self {
+    /// The name in the Mono pipeline, for consumers that know it; `None` for an event that the pipeline did not have.
+    pub const fn legacy_name(self) -> Option<&'static str> {
+        Some(match self {
             Self::TransactionsIngested => "mono.transactions.ingested",
             Self::PipelineCompleted => "mono.pipeline.completed",
             Self::FetchStarted => "mono.fetch.started",
@@ -55,13 +77,27 @@ impl EventType {
             Self::FetchFailureStreak => "mono.fetch.failure_streak",
             Self::FetchLatencySlaExceeded => "mono.fetch.latency_sla_exceeded",
             Self::FetchZeroTransactions => "mono.fetch.zero_transactions",
-        }
+            Self::BankFailover
+            | Self::BankCircuit
+            | Self::PayoutHeld
+            | Self::PayoutRerouted
+            | Self::PayoutConfirmed
+            | Self::ConsumerCreated
+            | Self::DeadRequestParked => return None,
+        })
     }
 
-    /// The routing key for a consumer: `{domain}.{event}.{consumer}`, with `_` for `.` in the event's name.
+    /// Its [`routing_key`] for a consumer.
     pub fn routing_key(self, domain: &str, consumer: &str) -> String {
-        format!("{domain}.{}.{consumer}", self.as_str().replace('.', "_"))
+        routing_key(self.as_str(), domain, consumer)
     }
+}
+
+/// The routing key of an event for a consumer: `{domain}.{event}.{consumer}`. The event's name is without its leading
+/// `bank.`, which the domain says, and with `_` for `.`.
+pub fn routing_key(event_type: &str, domain: &str, consumer: &str) -> String {
+    let name = event_type.strip_prefix("bank.").unwrap_or(event_type);
+    format!("{domain}.{}.{consumer}", name.replace('.', "_"))
 }
 
 /// An event to store.
@@ -95,6 +131,21 @@ pub fn event_id(event_type: EventType, aggregate: &str, parts: &[&[u8]]) -> Uuid
 /// The aggregate of a sync job.
 pub fn job_aggregate(namespace: &str, job: &str) -> String {
     format!("syncjob/{namespace}/{job}")
+}
+
+/// The aggregate of a route.
+pub fn route_aggregate(namespace: &str, route: &str) -> String {
+    format!("bankroute/{namespace}/{route}")
+}
+
+/// The aggregate of a consumer.
+pub fn consumer_aggregate(consumer: &str) -> String {
+    format!("consumer/{consumer}")
+}
+
+/// The aggregate of a connection.
+pub fn connection_aggregate(namespace: &str, connection: &str) -> String {
+    format!("providerconnection/{namespace}/{connection}")
 }
 
 /// How many events tell of the records of a page.
@@ -201,9 +252,17 @@ mod tests {
         for event_type in EventType::ALL {
             let key = event_type.routing_key("bank", "ledger_team");
             assert_eq!(key.split('.').count(), 3, "{key}");
-            assert!(event_type.legacy_name().starts_with("mono."));
+            let is_new = ["bank.failover", "bank.circuit", "payout.held", "payout.rerouted", "payout.confirmed"]
+                .contains(&event_type.as_str())
+                || ["consumer.created", "dlq.failed"].contains(&event_type.as_str());
+            assert_eq!(event_type.legacy_name().is_some_and(|name| name.starts_with("mono.")), !is_new);
         }
-        let key = EventType::TransactionsIngested.routing_key("bank", "ops");
-        assert_eq!(key, "bank.bank_transactions_ingested.ops");
+        let key = |event_type: EventType| event_type.routing_key("bank", "ops");
+        assert_eq!(key(EventType::TransactionsIngested), "bank.transactions_ingested.ops");
+        assert_eq!(key(EventType::FetchFailed), "bank.fetch_failed.ops");
+        assert_eq!(key(EventType::BankFailover), "bank.failover.ops");
+        assert_eq!(key(EventType::PayoutHeld), "bank.payout_held.ops");
+        assert_eq!(routing_key("of.a.later.version", "money", "a-b"), "money.of_a_later_version.a-b");
+        assert_eq!(EventType::DeadRequestParked.routing_key("bank", "ops"), "bank.dlq_failed.ops");
     }
 }

@@ -49,8 +49,7 @@ impl Currency {
 
     /// Decimal places of the minor unit.
     pub fn exponent(self) -> Result<u32, MoneyError> {
-        let code = self.as_str();
-        let has = |list: &str| list.split_ascii_whitespace().any(|c| c == code);
+        let has = |list: &str| has_code(list.as_bytes(), self.0);
         if has(TWO) {
             Ok(2)
         } else if has(ZERO) {
@@ -65,7 +64,21 @@ impl Currency {
     }
 }
 
-/// ISO 4217 list one, by exponent; metals, test codes and funds without a minor unit (XAU, XTS, XDR …) are left out.
+/// Whether an ordered list of codes, each of three letters and a space, has this one.
+fn has_code(list: &[u8], code: [u8; 3]) -> bool {
+    let (mut low, mut high) = (0, list.len().div_ceil(4));
+    while low < high {
+        let middle = low.midpoint(high);
+        match list.get(middle * 4..middle * 4 + 3).unwrap_or_default().cmp(code.as_slice()) {
+            std::cmp::Ordering::Equal => return true,
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Greater => high = middle,
+        }
+    }
+    false
+}
+
+/// ISO 4217 list one, by exponent, ordered; metals, test codes and funds without a minor unit (XAU, XTS, XDR …) are left out.
 const TWO: &str = "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD \
     CDF CHE CHF CHW CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD \
     HNL HRK HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR \
@@ -159,7 +172,7 @@ impl Money {
 }
 
 /// Rounding to the minor unit.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub enum Rounding {
     /// To the nearest; half to even.
     #[default]
@@ -260,6 +273,17 @@ mod tests {
             let money = Money::from_minor(minor, currency(code)).unwrap();
             assert_eq!(money.amount.to_string(), amount, "{code}");
             assert_eq!(money.to_minor(), Ok(minor));
+        }
+    }
+
+    #[test]
+    fn every_code_of_the_lists_is_found_with_its_minor_unit() {
+        for (list, exponent) in [(TWO, 2), (ZERO, 0), (THREE, 3), (FOUR, 4)] {
+            let codes: Vec<_> = list.split_ascii_whitespace().collect();
+            assert!(codes.is_sorted() && list.len() == codes.len() * 4 - 1, "{list}");
+            for code in codes {
+                assert_eq!(currency(code).exponent(), Ok(exponent), "{code}");
+            }
         }
     }
 

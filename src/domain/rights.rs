@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::closed_list::closed_list;
+use crate::domain::consumer::{consumer_user, is_consumer_name};
 
 /// The authenticated caller of an operation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -43,6 +44,11 @@ impl LicenceSubject {
         let (namespace, name) = value.split_once(':')?;
         let plain = |s: &str| !s.is_empty() && !s.contains(':');
         (plain(namespace) && plain(name)).then(|| Self::User(format!("system:serviceaccount:{namespace}:{name}")))
+    }
+
+    /// The subject for a consumer of events; `None` if no consumer can have the name.
+    pub fn consumer(name: &str) -> Option<Self> {
+        is_consumer_name(name).then(|| Self::User(consumer_user(name)))
     }
 
     fn matches(&self, caller: &Caller) -> bool {
@@ -106,6 +112,12 @@ pub enum AccessDecision<'a> {
 }
 
 impl Rights {
+    /// Whether a profile is granted to the user of this name itself, not to a group.
+    pub fn names_user(&self, user: &str) -> bool {
+        let is_named = |subject: &LicenceSubject| matches!(subject, LicenceSubject::User(name) if name == user);
+        self.profiles.iter().any(|profile| profile.subjects.iter().any(is_named))
+    }
+
     /// Decides whether `caller` may perform `operation`, and by which profile.
     pub fn authorize<'a>(&'a self, caller: &Caller, operation: &str) -> AccessDecision<'a> {
         let mut granted = self.profiles.iter().filter(|p| p.subjects.iter().any(|s| s.matches(caller))).peekable();
@@ -198,6 +210,19 @@ mod tests {
         assert_eq!(decision(&stranger, "quote").unwrap_err().2, Denial::NoProfile);
         let robot = Caller { user: "system:serviceaccount:apps:robot".into(), ..stranger };
         assert_eq!(decision(&robot, "earnings"), Ok("robot".into()));
+    }
+
+    #[test]
+    fn a_consumer_has_a_profile_only_under_its_own_name() {
+        let subject = LicenceSubject::consumer("ledger_team").unwrap();
+        let rights = Rights { profiles: vec![profile("feed", subject, &["quote"])] };
+        assert!(rights.names_user(&consumer_user("ledger_team")));
+        for user in ["ledger_team", "busbar:consumer:ledger", "busbar:consumer:ledger_team2"] {
+            assert!(!rights.names_user(user), "{user}");
+        }
+        for bad in ["", "Ledger", "a-b", "a:b", &"x".repeat(64)] {
+            assert!(LicenceSubject::consumer(bad).is_none(), "{bad}");
+        }
     }
 
     #[test]

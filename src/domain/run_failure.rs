@@ -1,5 +1,6 @@
-//! What a run that did not succeed says about its cause, beside its reason: the HTTP status, what was received or which
-//! field is at fault, and the partitions that failed. Our own text, bounded and masked: nothing of the provider's records.
+//! What a run says about its end, beside its result and reason: the HTTP status, what was received or which field is at
+//! fault, the partitions that failed or were slow, and the resync that it served. Our own text, bounded and masked: nothing
+//! of the provider's records.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,11 @@ pub struct RunFailure {
     /// The first of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<FailingPartition>,
+    /// Partitions whose requests took longer than `spec.sla.fetchDuration`.
+    pub slow: u32,
+    /// ID of the resync that the run served; unset for other runs, and for those of versions that did not store it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resync: Option<String>,
 }
 
 /// A partition that failed.

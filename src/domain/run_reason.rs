@@ -29,6 +29,7 @@ closed_list!(
         DeadLetterBudgetExceeded: "The rejected records of a page exceed deadLetterBudgetPercent, and are more than five; the page was not committed." => "Compare the rejected records with the profile; correct the profile, or raise the budget.",
         CurrencyUnknown: "The currency of the account is missing or not in ISO 4217." => "Compare the response with money.currency of the stream; contact the provider.",
         TotalNotReached: "The list of the provider ended before its own total; the records read are committed." => "Contact the provider; if the total counts other records, remove total from the pagination in a profile of your own. The next run reads the window again.",
+        RangeNotCovered: "The provider says that it can show only a part of the requested range, such as that of a consent; the records of that part are committed." => "Compare spec.startTime with the consent or plan at the provider; the next run continues from the last record.",
         PaginationUnreadable: "The next page could not be determined from the response; the records read are committed." => "Compare the response with the pagination in the profile.",
         PaginationCycle: "A page led back to itself or to an earlier one before the end of the list was known; the records read are committed." => "Report it to the provider; if that is how its lists end, say so with endAs in the profile. The next run starts the window over.",
         TooManyEmptyPages: "Too many consecutive pages were empty." => "Report it to the provider; the next run starts the window over.",
@@ -54,6 +55,7 @@ impl RunReason {
         matches!(
             self,
             Self::TotalNotReached
+                | Self::RangeNotCovered
                 | Self::EndOfData
                 | Self::PaginationUnreadable
                 | Self::PaginationCycle

@@ -82,6 +82,21 @@ impl<K: Hash + Eq + Clone> TokenBuckets<K> {
         }
     }
 
+    /// Adopts that others have taken tokens of `key`: its bucket is full at `full_at` at the earliest. Ignored beyond the
+    /// capacity.
+    pub fn adopt(&mut self, key: &K, full_at: Mono) {
+        if let Some(known) = self.full_at.get_mut(key) {
+            *known = (*known).max(full_at);
+        } else if self.full_at.len() < self.capacity {
+            self.full_at.insert(key.clone(), full_at);
+        }
+    }
+
+    /// Size and speed of the buckets.
+    pub fn limit(&self) -> BucketLimit {
+        self.limit
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.full_at.len()
@@ -120,6 +135,18 @@ mod tests {
             buckets.give_back(&1);
         }
         assert_eq!((0..9).filter(|_| buckets.take(&1, at(7)).is_ok()).count(), 3, "no more than a full bucket");
+    }
+
+    #[test]
+    fn what_others_took_is_adopted_and_never_given_back_by_an_older_state() {
+        let mut buckets = buckets(3, 1);
+        assert_eq!(buckets.take(&1, at(5)), Ok(()));
+        buckets.adopt(&1, at(8));
+        assert_eq!(buckets.take(&1, at(5)), Err(SECOND), "the others took the rest");
+        buckets.adopt(&1, at(6));
+        assert_eq!(buckets.take(&1, at(5)), Err(SECOND), "an older state");
+        buckets.adopt(&2, at(99));
+        assert_eq!(buckets.len(), 1, "bounded");
     }
 
     #[test]

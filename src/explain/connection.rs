@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{PolicySource, ProviderConnectionSpec};
 use crate::domain::key::ObjectKey;
+use crate::domain::payout::BankPromises;
 use crate::explain::manifests::{Manifests, find};
 use crate::explain::setting::{Explained, Setting, Source};
 use crate::explain::settings_table::{SettingsTable, format_duration, statuses};
@@ -34,9 +35,9 @@ pub(super) fn explain(
 ) -> Explained {
     let spec = &object.spec;
     let mut problems: Vec<SpecError> = Vec::new();
-    let unused = resolve_connection::unused_fields(spec);
-    let mut table = SettingsTable::new(spec, Source::Spec, "");
     let loaded = profiles.get(&spec.provider);
+    let unused = resolve_connection::unused_fields(spec, loaded.as_deref());
+    let mut table = SettingsTable::new(spec, Source::Spec, "");
     let profile = match resolve_connection::profile(&spec.provider, loaded.as_ref()) {
         Ok(profile) => profile,
         Err(error) => return (table.finish(&unused), vec![error]),
@@ -130,6 +131,7 @@ fn add_rows(table: &mut SettingsTable, draft: &Draft, by_profile: &Source) {
         rights: _,
         fallback: _,
         features,
+        promises,
     } = draft;
     let profile_or_default = |path: &str| if profile.sets(path) { by_profile.clone() } else { Source::Default };
     table.add("provider", profile.id.as_str(), Source::Spec);
@@ -191,6 +193,25 @@ fn add_rows(table: &mut SettingsTable, draft: &Draft, by_profile: &Source) {
         Some(threshold) => table.add_duration("healthCheck.latencyThreshold", *threshold, Source::Default),
         None => table.add_or("healthCheck.latencyThreshold", None::<String>, Source::Default),
     }
+    if profile.payouts.is_some() || table.is_set("payouts") {
+        payout_rows(table, promises, &profile_or_default);
+    }
+}
+
+/// Adds what the bank promises about payouts. What the spec asks for in vain is shown as it takes effect.
+fn payout_rows(table: &mut SettingsTable, promises: &BankPromises, otherwise: &impl Fn(&str) -> Source) {
+    table.add_duration(
+        "payouts.idempotencyWindow",
+        promises.idempotency_window,
+        otherwise("payouts.idempotencyWindow"),
+    );
+    let inquiry = if promises.inquiry { "HttpGet" } else { "None" };
+    table.add_or("payouts.inquiry", inquiry, otherwise("payouts.inquiry"));
+    let recall = if promises.recall { "HttpCancel" } else { "None" };
+    table.add_or("payouts.recall", recall, otherwise("payouts.recall"));
+    let proof = if promises.not_found_proof { "AfterGrace" } else { "Never" };
+    table.add_or("payouts.notFoundProof", proof, otherwise("payouts.notFoundProof"));
+    table.add_duration("payouts.notFoundGrace", promises.not_found_grace, otherwise("payouts.notFoundGrace"));
 }
 
 /// Adds a row per part of the credential: the location that it is read from.

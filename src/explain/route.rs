@@ -1,10 +1,11 @@
 //! Rows of a route: the reference payout and the defaults of its candidates.
 
 use crate::api::v1alpha1::bank_route::BankRouteSpec;
+use crate::domain::payout::StuckPolicy;
 use crate::domain::route::{Candidate, Payout, Tier};
 use crate::explain::setting::{Explained, Source};
 use crate::explain::settings_table::SettingsTable;
-use crate::resolve::bank_route;
+use crate::resolve::bank_route::{self, DEFAULT_ZONE, RouteStuck};
 
 /// Explains a `BankRoute`.
 pub(super) fn explain(spec: &BankRouteSpec) -> Explained {
@@ -25,6 +26,9 @@ pub(super) fn explain(spec: &BankRouteSpec) -> Explained {
     let when_none = BankRouteSpec::default().when_none_available;
     table.add_defaulted("whenNoneAvailable", spec.when_none_available.as_str(), when_none.as_str());
     table.add_defaulted("suspend", spec.suspend, false);
+    if spec.scorer.is_none() {
+        table.add("scorer", "built-in", Source::Default);
+    }
     for wire in &spec.candidates {
         match bank_route::candidate(wire) {
             Ok(Candidate { name, tier, fees, .. }) => {
@@ -37,10 +41,37 @@ pub(super) fn explain(spec: &BankRouteSpec) -> Explained {
                 if fees.is_empty() {
                     table.add(&format!("candidates[{name}].fees"), "none: free of charge", Source::Default);
                 }
+                if wire.daily_limit.as_ref().is_some_and(|limit| limit.time_zone.is_none()) {
+                    table.add(&format!("candidates[{name}].dailyLimit.timeZone"), DEFAULT_ZONE, Source::Default);
+                }
             }
             Err(problem) => problems.push(problem),
         }
     }
+    // The rest of it: limits, windows, rates, weights, match, scorer.
+    let whole = bank_route::bank_route(spec);
+    if let (Ok(route), true) = (&whole, spec.scorer.is_some()) {
+        let max_age = route.scorer.as_ref().map(|scorer| scorer.max_age).unwrap_or_default();
+        table.add_duration("scorer.maxAge", max_age, Source::Default);
+    }
+    if let Ok(route) = &whole {
+        stuck_rows(&mut table, &route.stuck);
+    }
+    problems.extend(whole.err().filter(|_| problems.is_empty()));
     let unused = bank_route::unused_fields(spec);
     (table.finish(&unused), problems)
+}
+
+/// Adds how stuck payouts are handled.
+fn stuck_rows(table: &mut SettingsTable, stuck: &RouteStuck) {
+    let policy = match stuck.rules.policy {
+        StuckPolicy::Inquire => "Inquire",
+        StuckPolicy::InquireThenRecall => "InquireThenRecall",
+        StuckPolicy::ManualOnly => "ManualOnly",
+    };
+    table.add_duration("stuck.after", stuck.rules.after, Source::Default);
+    table.add_or("stuck.policy", policy, Source::Default);
+    let cost = stuck.max_reroute_cost_basis_points;
+    let cost = cost.map_or_else(|| "none: any additional cost needs a person".to_owned(), |cost| cost.to_string());
+    table.add_or("stuck.maxRerouteCostBasisPoints", cost, Source::Default);
 }

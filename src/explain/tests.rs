@@ -179,6 +179,8 @@ fn a_route_shows_its_reference_payout_and_candidate_defaults() {
     assert_is(&e, "reference.currency", "EUR", "from referenceCurrency");
     assert_is(&e, "candidates[a].tier", "Primary", "default");
     assert_is(&e, "candidates[a].connectionRef.name", "a", "spec");
+    assert_is(&e, "stuck.after", "30m", "default");
+    assert_is(&e, "stuck.policy", "InquireThenRecall", "default");
 }
 
 #[test]
@@ -198,16 +200,28 @@ fn retry_rate_limit_and_cache_are_shown_field_by_field() {
 }
 
 #[test]
-fn problems_and_unused_fields_are_reported() {
-    let consumer = "{name: shop, subjects: [{name: shop, kind: Consumer, value: shop}], actions: [quote]}";
+fn problems_are_reported_and_set_fields_have_their_rows_all_the_same() {
+    let consumer = "{name: shop, subjects: [{name: shop, kind: Consumer, value: Shop-1}], actions: [quote]}";
     let e = connection(&format!(", rights: {{profiles: [{consumer}]}}, payouts: {{idempotencyWindow: 24h}}"));
-    assert!(e.problems[0].starts_with("NotImplemented: "), "{:?}", e.problems);
+    assert!(e.problems[0].starts_with("InvalidSpec: "), "{:?}", e.problems);
     let field = "payouts.idempotencyWindow";
     assert_is(&e, field, "24h", "spec");
-    assert!(e.settings.iter().any(|s| s.field == field && s.unused));
+    assert!(e.settings.iter().any(|s| s.field == field && !s.unused));
     assert!(print::text(&[e]).contains(field), "the table has the row too");
     let unknown = one("ProviderConnection", "{provider: 'profile:own', environment: Sandbox}");
     assert!(unknown.problems[0].starts_with("ProfileNotFound: "), "{:?}", unknown.problems);
+}
+
+#[test]
+fn what_a_bank_promises_about_payouts_is_shown_as_it_takes_effect() {
+    let e = connection(", payouts: {idempotencyWindow: 24h, inquiry: HttpGet, notFoundProof: AfterGrace}");
+    assert_is(&e, "payouts.idempotencyWindow", "24h", "spec");
+    assert_is(&e, "payouts.inquiry", "None", "spec");
+    assert_is(&e, "payouts.recall", "None", "default");
+    assert_is(&e, "payouts.notFoundProof", "AfterGrace", "spec");
+    assert_is(&e, "payouts.notFoundGrace", "15m", "default");
+    let unset = connection("");
+    assert!(unset.settings.iter().all(|setting| !setting.field.starts_with("payouts.")));
 }
 
 /// The scalar leaves of a spec, and lists of scalars.
@@ -266,7 +280,7 @@ fn the_table_is_aligned_and_ends_with_the_problems() {
         "BankRoute ns/it\n  FIELD              VALUE     FROM\n  referenceCurrency  XX        spec\n  \
          priority           0         default\n  mode               Reactive  default\n  \
          whenNoneAvailable  Hold      default\n  suspend            false     default\n  \
-         candidates         -         spec\n  \
+         scorer             built-in  default\n  candidates         -         spec\n  \
          problem: InvalidSpec: spec.reference.currency currency must be three upper-case letters, for example EUR\n"
     );
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::auth::{AccessRequest, AuthError, Authorizer, UserInfo};
+use crate::domain::consumer::is_consumer_user;
 use crate::domain::key::ObjectKey;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::problem::Problem;
@@ -31,6 +32,10 @@ impl AccessControl {
 
     /// Fails unless RBAC allows `subject` to do `act`.
     pub async fn require(&self, subject: &UserInfo, act: AccessRequest) -> Result<(), Problem> {
+        // RBAC knows no consumers, and authentication that is off is not meant for them.
+        if is_consumer_user(&subject.user) {
+            return Err(not_for_consumers());
+        }
         let Self::Kubernetes(authorizer) = self else { return Ok(()) };
         match authorizer.is_allowed(subject, &act).await {
             Ok(true) => Ok(()),
@@ -53,6 +58,13 @@ impl AccessControl {
             Err(AuthError::InvalidToken | AuthError::Unavailable) => Err(unavailable()),
         }
     }
+}
+
+/// The error of a consumer for everything that is not its own; the same whether or not it exists.
+pub(super) fn not_for_consumers() -> Problem {
+    let text = "forbidden for consumers: an API key reads and confirms the consumer's own events, and calls connections \
+                whose licence profiles name the consumer";
+    Problem::new(ErrorCode::Forbidden, text)
 }
 
 /// The right to call a connection.

@@ -1,10 +1,15 @@
-//! Audit entries for calls that are denied before the call path.
+//! Audit entries for calls that are denied before the call path, and for requests that end with an error.
 //!
-//! Only authenticated callers cause entries, and each has a rate limit. Operation names that the profile does not have
-//! are not written, because a caller could otherwise store any text in the audit.
+//! Only authenticated callers cause entries, and each has a rate limit. Operation names that the profile does not have and
+//! paths of no route are not written, because a caller could otherwise store any text in the audit.
 
+use axum::http::StatusCode;
+
+use crate::cluster::auth::UserInfo;
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::Caller;
+use crate::gateway::observe::RequestLabel;
+use crate::gateway::problem::UnauditedError;
 use crate::gateway::state::Gateway;
 use crate::ledger::audit::{AuditEntry, AuditKind};
 
@@ -52,11 +57,32 @@ impl Gateway {
         });
     }
 
-    /// Writes an RBAC denial of `caller` for `operation` into the audit, if the connection exists.
-    pub(super) fn audit_rbac_denial(&self, connection: &ObjectKey, operation: &str, caller: &Caller) {
+    /// Writes an error that `subject` was answered with into the audit.
+    pub(super) fn audit_error(&self, subject: &UserInfo, request: &RequestLabel, error: UnauditedError) {
+        let Some(audit) = &self.audit else { return };
+        let UnauditedError(code) = error;
+        audit.enqueue(AuditEntry {
+            at: self.clock.now().wall,
+            kind: AuditKind::Request,
+            action: request.to_string(),
+            subject: subject.user.clone(),
+            rights_profile: None,
+            allowed: code.status() != StatusCode::FORBIDDEN,
+            namespace: String::new(),
+            connection: String::new(),
+            provider: None,
+            purpose: None,
+            reason: Some(code.as_str().to_owned()),
+            request_id: Some(request.id()),
+            repeats: None,
+        });
+    }
+
+    /// Writes an RBAC denial of `caller` for `operation` into the audit, if the connection exists; whether it does.
+    pub(super) fn audit_rbac_denial(&self, connection: &ObjectKey, operation: &str, caller: &Caller) -> bool {
         let live = self.registry.get(connection);
         if live.is_none() && !(self.exists)(connection) {
-            return;
+            return false;
         }
         let settings = live.map(|live| live.settings());
         let known = settings.as_ref().is_some_and(|s| s.profile().operations.contains_key(operation));
@@ -68,5 +94,6 @@ impl Gateway {
             profile: None,
             reason: RBAC,
         });
+        true
     }
 }

@@ -1,41 +1,129 @@
-//! The middleware that authenticates callers by `TokenReview` and applies their rate limits.
+//! Authenticates callers, users of the API server by `TokenReview` and consumers by their API keys, and
+//! applies their rate limits.
 //!
-//! Every route except the probes passes it.
+//! Every route except the probes and the webhooks passes it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use zeroize::Zeroizing;
 
 use crate::cluster::auth::{AuthError, Authorizer, ReviewedToken, UserInfo, bearer_token};
+use crate::domain::consumer::{consumer_user, is_consumer_user};
 use crate::gateway::access::{AccessControl, too_many_reviews, unavailable};
+use crate::gateway::consumers::access::KeyError;
 use crate::gateway::error_code::ErrorCode;
-use crate::gateway::problem::Problem;
+use crate::gateway::observe::{RequestLabel, trace};
+use crate::gateway::problem::{Problem, UnauditedError};
 use crate::gateway::rate_limit::RateLimits;
 use crate::gateway::request_limits::RequestPermit;
 use crate::gateway::state::Gateway;
 use crate::http_server::Peer;
+use crate::ledger::delivery::Consumer;
 
-/// Middleware: rejects requests without a valid token and requests beyond the caller's limits.
-pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
-    // Only requests of tests have no address.
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    let token = bearer_token(request.headers()).map(|token| Zeroizing::new(token.to_owned()));
-    match caller(&gateway, token.as_ref().map(|token| token.as_str()), peer).await {
-        Ok(subject) => {
-            let permit = request.extensions().get::<Arc<RequestPermit>>();
-            if let Some(Err(limit)) = permit.map(|permit| permit.set_caller(&subject.user)) {
-                return gateway.too_many_requests(limit).into_response();
-            }
-            request.extensions_mut().insert(subject);
-            next.run(request).await
-        }
+/// The header of a consumer's key.
+pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Rejects requests without a valid token and requests beyond the caller's limits.
+pub(super) async fn authenticate(gateway: &Gateway, permit: RequestPermit, request: Request, next: Next) -> Response {
+    match known_caller(gateway, request).await {
+        Ok((caller, request)) => serve(gateway, permit, caller, request, next).await,
         Err(problem) => problem.into_response(),
     }
+}
+
+/// The caller of a request. The request of a consumer has it as an extension.
+async fn known_caller(gateway: &Gateway, mut request: Request) -> Result<(Arc<UserInfo>, Request), Problem> {
+    // Only requests of tests have no address.
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    if request.headers().contains_key(&API_KEY) {
+        let consumer = consumer(gateway, request.headers(), peer).await?;
+        let subject = UserInfo::new(consumer_user(&consumer.name), None, Vec::new(), BTreeMap::new());
+        request.extensions_mut().insert(consumer);
+        return Ok((Arc::new(subject), request));
+    }
+    let token = bearer_token(request.headers()).map(|token| Zeroizing::new(token.to_owned()));
+    let subject = caller(gateway, token.as_ref().map(|token| token.as_str()), peer).await?;
+    Ok((subject, request))
+}
+
+/// Serves a request whose caller is known, within the caller's limit; an error is in the audit.
+async fn serve(
+    gateway: &Gateway,
+    mut permit: RequestPermit,
+    subject: Arc<UserInfo>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let label = RequestLabel::of(&request);
+    let response = if let Err(limit) = permit.set_caller(&subject.user) {
+        gateway.too_many_requests(limit).into_response()
+    } else {
+        request.extensions_mut().insert(Arc::clone(&subject));
+        trace(gateway, &label, request, next).await
+    };
+    if let Some(error) = response.extensions().get::<UnauditedError>() {
+        gateway.audit_error(&subject, &label, *error);
+    }
+    response
+}
+
+/// The consumer whose key the request has. Like a token, a key that is not known to be valid is paid for by its address
+/// before it is verified.
+async fn consumer(gateway: &Gateway, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Arc<Consumer>, Problem> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        let text = "both Authorization and X-API-Key; send the one of the caller that is meant";
+        return Err(Problem::new(ErrorCode::InvalidRequest, text));
+    }
+    let count = |result: &str| gateway.metrics.api_keys.with_label_values(&[result]).inc();
+    let mut values = headers.get_all(&API_KEY).iter();
+    let key = values.next().and_then(|value| value.to_str().ok()).filter(|_| values.next().is_none());
+    let key = Zeroizing::new(key.unwrap_or_default().to_owned());
+    let consumer = if let Some(consumer) = gateway.consumers.known(&key) {
+        count("known");
+        consumer
+    } else {
+        let charge = AddressCharge::new(&gateway.rate_limits, peer);
+        let verified = gateway.consumers.verify(&key, || charge.pay()).await;
+        if let Ok(_) | Err(KeyError::Ledger(_) | KeyError::Busy) = verified {
+            charge.refund();
+        }
+        match verified {
+            Ok(consumer) => {
+                count("verified");
+                consumer
+            }
+            Err(KeyError::Invalid) => {
+                count("invalid");
+                let text = "invalid API key: no consumer has it; check X-API-Key, or rotate the key";
+                return Err(Problem::new(ErrorCode::Unauthenticated, text));
+            }
+            Err(KeyError::RateLimited(wait)) => {
+                let text = "rate limit exceeded for requests without a valid key from this address; see Retry-After";
+                return Err(Problem::new(ErrorCode::RateLimited, text).retry_in(wait));
+            }
+            Err(KeyError::Ledger(error)) => {
+                count("unavailable");
+                return Err(Problem::ledger(&error));
+            }
+            Err(KeyError::Busy) => {
+                count("unavailable");
+                let text = "too many API keys are being verified; retry after Retry-After";
+                return Err(Problem::new(ErrorCode::Unavailable, text));
+            }
+        }
+    };
+    gateway.rate_limits.check_consumer(consumer.id).map_err(|wait| {
+        Problem::new(ErrorCode::RateLimited, "rate limit exceeded for this consumer; see Retry-After").retry_in(wait)
+    })?;
+    Ok(consumer)
 }
 
 async fn caller(gateway: &Gateway, token: Option<&str>, peer: Option<IpAddr>) -> Result<Arc<UserInfo>, Problem> {
@@ -43,6 +131,11 @@ async fn caller(gateway: &Gateway, token: Option<&str>, peer: Option<IpAddr>) ->
         AccessControl::Off(subject) => Arc::clone(subject),
         AccessControl::Kubernetes(authorizer) => known(&gateway.rate_limits, authorizer, token, peer).await?,
     };
+    // The names of consumers are reserved: a licence profile that names one is not for a user who is called so.
+    if is_consumer_user(&subject.user) {
+        let text = "invalid user name: names that begin with busbar:consumer: are reserved for consumers";
+        return Err(Problem::new(ErrorCode::Unauthenticated, text));
+    }
     gateway.rate_limits.check_user(&subject.user).map_err(|wait| {
         Problem::new(ErrorCode::RateLimited, "rate limit exceeded for this caller; see Retry-After").retry_in(wait)
     })?;
@@ -76,33 +169,56 @@ async fn known(
     }
     // The address is charged before the review, or it could have any number of guesses reviewed concurrently; the
     // charge is refunded for a valid token.
-    let paid = AtomicBool::new(false);
-    let pay = || {
-        if let Some(address) = peer {
-            limits.check_address(address)?;
-            paid.store(true, Ordering::Relaxed);
-        }
-        Ok(())
-    };
-    let end = authorizer.authenticate(token, pay).await;
-    let paid = paid.into_inner();
-    if let (Some(address), true, Ok(_) | Err(AuthError::Unavailable)) = (peer, paid, &end) {
-        limits.refund_address(address);
+    let charge = AddressCharge::new(limits, peer);
+    let end = authorizer.authenticate(token, || charge.pay()).await;
+    if let Ok(_) | Err(AuthError::Unavailable) = end {
+        charge.refund();
     }
     match end {
         Ok(subject) => Ok(subject),
-        Err(AuthError::InvalidToken) if paid => Err(Problem::new(ErrorCode::Unauthenticated, invalid)),
+        Err(AuthError::InvalidToken) if charge.is_paid() => Err(Problem::new(ErrorCode::Unauthenticated, invalid)),
         Err(AuthError::InvalidToken) => reject(invalid),
         Err(AuthError::RateLimited { retry_after }) => Err(too_many_reviews(retry_after)),
         Err(AuthError::Unavailable) => Err(unavailable()),
     }
 }
 
+/// What the address of a request pays for a token or key that is not known to be valid.
+struct AddressCharge<'a> {
+    limits: &'a RateLimits,
+    /// `None`: a request of a test.
+    address: Option<IpAddr>,
+    paid: AtomicBool,
+}
+
+impl<'a> AddressCharge<'a> {
+    const fn new(limits: &'a RateLimits, address: Option<IpAddr>) -> Self {
+        Self { limits, address, paid: AtomicBool::new(false) }
+    }
+
+    fn pay(&self) -> Result<(), Duration> {
+        if let Some(address) = self.address {
+            self.limits.check_address(address)?;
+            self.paid.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn is_paid(&self) -> bool {
+        self.paid.load(Ordering::Relaxed)
+    }
+
+    /// Gives back what was paid: the token is valid, or was not judged.
+    fn refund(&self) {
+        if let (Some(address), true) = (self.address, self.is_paid()) {
+            self.limits.refund_address(address);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::atomic::AtomicUsize;
-    use std::time::Duration;
 
     use futures::future::{BoxFuture, join_all};
 

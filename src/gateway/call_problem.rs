@@ -48,11 +48,12 @@ pub(super) fn denied(denial: &AccessDenial) -> Problem {
     match denial {
         AccessDenial::Rights { action, why } => {
             let text = format!("no licence profile of the caller allows {action}");
-            Problem::new(ErrorCode::RightsDenied, text).with("action", &**action).with("reason", why.as_str())
+            let problem = Problem::new(ErrorCode::RightsDenied, text).with("action", &**action);
+            problem.with("reason", why.as_str()).audited()
         }
         AccessDenial::Quota { retry_in } => {
             let text = "daily request quota of the licence profile exhausted; see Retry-After";
-            Problem::new(ErrorCode::RightsQuotaExhausted, text).retry_in(*retry_in)
+            Problem::new(ErrorCode::RightsQuotaExhausted, text).retry_in(*retry_in).audited()
         }
     }
 }

@@ -154,6 +154,11 @@ fn callable_operation<'a>(settings: &'a Settings, request: &CallRequest) -> Resu
         let text = "an operation that moves money is not callable here; use the payouts path";
         return Err(Problem::new(ErrorCode::NotCallable, text));
     }
+    // It would cancel what the audit does not know of.
+    if settings.profile().cancels_payouts(&request.operation) {
+        let text = "an operation that cancels payouts is not callable here; use the payouts path";
+        return Err(Problem::new(ErrorCode::NotCallable, text));
+    }
     if !invoke::is_repeatable(operation) && !request.post {
         return Err(Problem::new(ErrorCode::NotCallable, "an operation that writes is not callable by GET; use POST"));
     }

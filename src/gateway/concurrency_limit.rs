@@ -9,29 +9,34 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::domain::key::ObjectKey;
 use crate::gateway::aliases;
+use crate::gateway::authenticate::authenticate;
 use crate::gateway::call_problem::bulkhead_full;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::problem::{DEFAULT_RETRY_AFTER, Problem};
 use crate::gateway::request_limits::RequestLimit;
 use crate::gateway::state::Gateway;
 
-/// Rejects requests beyond the maximum number of concurrent ones, before authentication. The permit is an extension of
-/// the request, for the caller's limit.
-pub async fn concurrency_limit(
+/// For a route without callers: rejects requests beyond the maximum number of concurrent ones.
+/// It calls no connection: forged webhooks must not use up the calls of one.
+pub async fn concurrency_limit(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    match gateway.request_limits.try_start(None) {
+        Ok(_permit) => next.run(request).await,
+        Err(limit) => gateway.too_many_requests(limit).into_response(),
+    }
+}
+
+/// The same before the caller is known, who has a limit too.
+pub async fn admit(
     State(gateway): State<Arc<Gateway>>,
     parameters: Result<RawPathParams, RawPathParamsRejection>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let called = called_connection(&gateway, request.uri().path(), parameters.ok().as_ref());
-    let permit = match gateway.request_limits.try_start(called.as_ref()) {
-        Ok(permit) => Arc::new(permit),
-        Err(limit) => return gateway.too_many_requests(limit).into_response(),
-    };
-    request.extensions_mut().insert(Arc::clone(&permit));
-    let response = next.run(request).await;
-    drop(permit);
-    response
+    match gateway.request_limits.try_start(called.as_ref()) {
+        Ok(permit) => authenticate(&gateway, permit, request, next).await,
+        Err(limit) => gateway.too_many_requests(limit).into_response(),
+    }
 }
 
 /// The connection that the path calls, if it calls one.

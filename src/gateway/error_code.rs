@@ -16,8 +16,9 @@ closed_list!(
             "The request is malformed, or a parameter is invalid; `details.parameter` names it."
             => "Correct the request; see /openapi.json.",
         Unauthenticated = "unauthenticated":
-            "No token, or one that the API server rejects."
-            => "Send `Authorization: Bearer` with a valid token of an accepted audience.",
+            "No token, API key or signature, or one that is not valid."
+            => "Send `Authorization: Bearer` with a valid token of an accepted audience; consumers send `X-API-Key`, providers \
+                sign their webhooks.",
         Forbidden = "forbidden":
             "RBAC denies the action; `details` names verb and resource."
             => "Bind a role that allows it.",
@@ -25,11 +26,21 @@ closed_list!(
             "No licence profile of the caller allows the call; `details.reason` says why."
             => "See the reasons of denials below.",
         NotFound = "not_found":
-            "The path or the dead request does not exist, or no alias connection is configured."
-            => "See /openapi.json; the alias paths need --finastra-alias.",
+            "The path, the dead request, the event, the consumer, the adjustment or the proposal does not exist, or no alias \
+             connection or broker is configured."
+            => "See /openapi.json; the alias paths need --finastra-alias, dead-letter queues --amqp.",
         JobNotFound = "job_not_found":
             "The sync job does not exist in this replica's namespaces."
             => "Check namespace and name in the path.",
+        RouteNotFound = "route_not_found":
+            "The bank route does not exist, or no route of the namespace applies to the payout."
+            => "Check namespace and route, or extend `spec.match` of a route.",
+        DecisionNotFound = "decision_not_found":
+            "The decision does not exist, or the ledger does not keep it any more."
+            => "Check the ID; decisions are kept for --decision-retention.",
+        PayoutNotFound = "payout_not_found":
+            "The payout is not registered in the namespace, has no such attempt, or the ledger does not keep it any more."
+            => "Check the ID, `namespace` and the number of the attempt.",
         ConnectionNotFound = "connection_not_found":
             "The connection does not exist or is not ready."
             => "Check the name in the path and the condition Ready of the connection.",
@@ -47,10 +58,19 @@ closed_list!(
             => "Send the request faster; set `deadline_ms` to limit the call.",
         Conflict = "conflict":
             "The state of the object does not allow the action; `details.state` names it."
-            => "Read the object again; only a parked dead request can be replayed.",
+            => "Read the object again; the text says which states allow the action.",
         IdempotencyConflict = "idempotency_conflict":
-            "The same `Idempotency-Key`, or the same resync ID, was used for another request."
-            => "Use a new key or ID.",
+            "The same `Idempotency-Key`, resync ID, or `payout_id` with `attempt_no`, was used for another request."
+            => "Use a new key or ID; for a payout send the body of the first request again.",
+        AttemptUnresolved = "attempt_unresolved":
+            "An earlier attempt of the payout may have been executed; `details.attempt_no` names it, `details.reason` says why."
+            => "Report its outcome `not_sent` or `rejected` first, if that is true; expiry is no proof.",
+        PayoutRefused = "payout_refused":
+            "The state of the payout does not allow the act; `details.reason` says why, `details.state` where it stands."
+            => "See the reasons of refused acts below, and the timeline of the payout.",
+        PayoutsSuspended = "payouts_suspended":
+            "The ledger was restored with loss of newer entries: attempts may be missing, so none is decided."
+            => "Compare with the banks' statements, then POST /api/treasury/payouts/resume.",
         BodyTooLarge = "body_too_large":
             "The body is larger than 1 MiB."
             => "Send a smaller body.",
@@ -60,9 +80,13 @@ closed_list!(
         ProviderRefused = "provider_refused":
             "The provider rejected the request; the same request would be rejected again."
             => "Correct the parameters; `details.status_code` is the provider's status.",
+        NoRoute = "no_route":
+            "No bank of the route can take the payout, or the route is suspended or not valid; `details.candidates` has the \
+             reason of each bank. 422 if banks are missing and `spec.whenNoneAvailable` is `Reject`."
+            => "503: hold the payout and retry after `Retry-After`. 422: reject it. See the reasons of candidates.",
         RateLimited = "rate_limited":
-            "The rate limit of the caller, or of an address without a valid token, is exceeded."
-            => "Retry after `Retry-After`; see --gateway-caller-rate and --gateway-address-rate.",
+            "The rate limit of the caller, or of an address without a valid token, key or signature, is exceeded."
+            => "Retry after `Retry-After`; see --gateway-caller-rate, --gateway-consumer-rate and --gateway-address-rate.",
         RightsQuotaExhausted = "rights_quota_exhausted":
             "The daily request quota of the licence profile is exhausted."
             => "Retry after `Retry-After`, or raise `requestsPerDay` of the profile.",
@@ -91,13 +115,13 @@ closed_list!(
             "The API server is unavailable for `TokenReview` or `SubjectAccessReview`."
             => "Retry after `Retry-After`.",
         Unavailable = "unavailable":
-            "This replica is overloaded, or its ledger is unavailable."
+            "This replica is overloaded, its ledger is unavailable, or it runs a simulation or a verification for another call."
             => "Retry after `Retry-After`, or call another replica.",
     }
 );
 
 impl ErrorCode {
-    /// The HTTP status.
+    /// The HTTP status, unless the error is final and has a [`final_status`](Self::final_status).
     pub const fn status(self) -> StatusCode {
         match self {
             Self::InvalidRequest => StatusCode::BAD_REQUEST,
@@ -105,12 +129,17 @@ impl ErrorCode {
             Self::Forbidden | Self::RightsDenied => StatusCode::FORBIDDEN,
             Self::NotFound
             | Self::JobNotFound
+            | Self::RouteNotFound
+            | Self::DecisionNotFound
+            | Self::PayoutNotFound
             | Self::ConnectionNotFound
             | Self::OperationNotFound
             | Self::ItemNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Conflict | Self::IdempotencyConflict => StatusCode::CONFLICT,
+            Self::Conflict | Self::IdempotencyConflict | Self::AttemptUnresolved | Self::PayoutRefused => {
+                StatusCode::CONFLICT
+            }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotCallable | Self::ProviderRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited | Self::RightsQuotaExhausted | Self::ConcurrencyLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -120,8 +149,18 @@ impl ErrorCode {
             | Self::BulkheadFull
             | Self::QuotaExhausted
             | Self::Suspended
+            | Self::NoRoute
+            | Self::PayoutsSuspended
             | Self::AuthorizationUnavailable
             | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The HTTP status of the same code where a retry would fail again, if it has one.
+    pub const fn final_status(self) -> Option<StatusCode> {
+        match self {
+            Self::NoRoute => Some(StatusCode::UNPROCESSABLE_ENTITY),
+            _ => None,
         }
     }
 }

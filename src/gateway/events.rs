@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
@@ -15,13 +14,16 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::cluster::auth::{AccessRequest, UserInfo};
+use crate::cluster::auth::AccessRequest;
 use crate::domain::event::{EventPosition, EventType, StoredEvent};
+use crate::gateway::consumers::reader::EventReader;
 use crate::gateway::envelope::Envelope;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::extract::page_limit;
 use crate::gateway::problem::Problem;
 use crate::gateway::state::Gateway;
+use crate::ledger::LedgerError;
+use crate::ledger::delivery::DeliveryFilter;
 use crate::ledger::outbox::EventFilter;
 
 /// Longest wait for an event.
@@ -95,7 +97,7 @@ impl From<StoredEvent> for EventView {
         Self {
             id: event.id.to_string(),
             event_type: event.event_type,
-            legacy_type: known.map(|known| known.legacy_name().to_owned()),
+            legacy_type: known.and_then(EventType::legacy_name).map(str::to_owned),
             namespace: event.namespace,
             aggregate: event.aggregate,
             correlation_id: event.correlation_id.to_string(),
@@ -114,7 +116,24 @@ pub struct EventPage {
     pub next_cursor: String,
 }
 
-/// Lists events, oldest first. With `wait` an empty page is answered only after that time, or as soon as there is an event.
+/// Equivalent to `GET /api/events`.
+#[utoipa::path(
+    get,
+    path = "/consumer/data",
+    operation_id = "consumerData",
+    tag = "aliases",
+    params(EventsQuery),
+    responses((status = 200, description = "A page", body = Envelope<EventPage>))
+)]
+pub async fn consumer_data(
+    state: State<Arc<Gateway>>,
+    reader: EventReader,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    list(state, reader, query).await
+}
+
+/// Lists events, oldest first; a consumer gets its own ones. With `wait` an empty page is answered only after that time, or as soon as there is an event.
 #[utoipa::path(
     get,
     path = "/api/events",
@@ -125,7 +144,7 @@ pub struct EventPage {
 )]
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
-    Extension(subject): Extension<Arc<UserInfo>>,
+    reader: EventReader,
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|_| {
@@ -140,13 +159,15 @@ pub async fn list(
     }
     let namespace = query.namespace.clone().unwrap_or_default();
     let filter = filter(query)?;
-    let (verb, name) = ("list", String::new());
-    let access = AccessRequest { verb, resource: "events", subresource: "", namespace, name };
-    gateway.access.require(&subject, access).await?;
+    if let EventReader::Staff(subject) = &reader {
+        let (verb, name) = ("list", String::new());
+        let access = AccessRequest { verb, resource: "events", subresource: "", namespace, name };
+        gateway.access.require(subject, access).await?;
+    }
     let until = gateway.clock.mono() + Duration::from_secs(wait);
     let most = u32::try_from(limit).unwrap_or(u32::MAX);
     loop {
-        let events = gateway.ledger.list_events(&filter, most).await.map_err(|e| Problem::ledger(&e))?;
+        let events = events_of(&gateway, &reader, &filter, most).await.map_err(|e| Problem::ledger(&e))?;
         let now = gateway.clock.mono();
         if !events.is_empty() || now >= until || gateway.closing.is_cancelled() {
             let after = events.last().map_or(filter.after, |last| last.position);
@@ -156,6 +177,23 @@ pub async fn list(
         tokio::select! {
             () = gateway.closing.cancelled() => {}
             () = gateway.clock.sleep_until((now + POLL_INTERVAL).min(until)) => {}
+        }
+    }
+}
+
+/// The events that the caller may see.
+async fn events_of(
+    gateway: &Gateway,
+    reader: &EventReader,
+    filter: &EventFilter,
+    most: u32,
+) -> Result<Vec<StoredEvent>, LedgerError> {
+    match reader {
+        EventReader::Staff(_) => gateway.ledger.list_events(filter, most).await,
+        EventReader::Consumer(consumer) => {
+            let own = DeliveryFilter { consumer_id: consumer.id, events: filter.clone(), publish: None, deliver: None };
+            let deliveries = gateway.ledger.list_deliveries(&own, most).await?;
+            Ok(deliveries.into_iter().map(|delivery| delivery.event).collect())
         }
     }
 }

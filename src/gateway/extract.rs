@@ -119,7 +119,10 @@ pub(super) async fn json_body<T: DeserializeOwned>(
 }
 
 /// A body, and the permit for a large one, which is held until it is parsed.
-async fn read_body(limits: &RequestLimits, body: Body) -> Result<(BytesMut, Option<OwnedSemaphorePermit>), Problem> {
+pub(super) async fn read_body(
+    limits: &RequestLimits,
+    body: Body,
+) -> Result<(BytesMut, Option<OwnedSemaphorePermit>), Problem> {
     let (mut text, mut permit) = (BytesMut::new(), None);
     let mut parts = body.into_data_stream();
     while let Some(part) = parts.next().await {
@@ -136,7 +139,7 @@ async fn read_body(limits: &RequestLimits, body: Body) -> Result<(BytesMut, Opti
     Ok((text, permit))
 }
 
-fn check_json_type(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_json_type(headers: &HeaderMap) -> Result<(), Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
         let text = "the body must have Content-Type application/json";

@@ -9,7 +9,6 @@ use futures::future::join_all;
 
 use crate::cluster::auth::UserInfo;
 use crate::domain::key::ObjectKey;
-use crate::gateway::access::call_access;
 use crate::gateway::call::CallRequest;
 use crate::gateway::call_budget::DEFAULT_DEADLINE;
 use crate::gateway::candidates::{Candidate, Candidates};
@@ -52,7 +51,7 @@ async fn may_use_fallback(gateway: &Gateway, subject: &UserInfo, fallback: &Obje
     match gateway.fallback_authorization {
         FallbackAuthorization::Author => Ok(()),
         FallbackAuthorization::Caller => {
-            gateway.access.require(subject, call_access(fallback)).await.map_err(|problem| match problem.code() {
+            gateway.require_call(subject, fallback).await.map_err(|problem| match problem.code() {
                 ErrorCode::Forbidden => FallbackResult::Forbidden,
                 _ => FallbackResult::AuthorizationUnavailable,
             })

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use prometheus::{HistogramVec, IntCounterVec, IntGauge};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 use crate::domain::log_limit::LogLimit;
 use crate::metrics::{Metrics, MetricsError};
@@ -17,6 +17,12 @@ pub struct GatewayMetrics {
     pub(super) in_flight: IntGauge,
     pub(super) rejected: IntCounterVec,
     pub(super) max_requests: IntGauge,
+    /// Rounds in which the ledger could not be charged with shared rate limits.
+    pub(super) unshared_rates: IntCounter,
+    /// Webhooks by result.
+    pub(super) webhooks: IntCounterVec,
+    /// Requests with an API key, by result.
+    pub(super) api_keys: IntCounterVec,
     /// Limits the log lines of refused and failed requests.
     pub(super) lines: Arc<Mutex<LogLimit<RequestKind>>>,
 }
@@ -87,6 +93,29 @@ impl GatewayMetrics {
             max_requests: metrics
                 .int_gauge("busbar_gateway_concurrency_limit", "Requests that may be handled at the same time.", &[])?
                 .with_label_values::<&str>(&[]),
+            unshared_rates: metrics
+                .counter(
+                    "busbar_gateway_rate_limit_unshared_total",
+                    "Rounds in which rate limits of consumers and addresses counted for this replica alone, because the \
+                     ledger failed or was slow.",
+                    &[],
+                )?
+                .with_label_values::<&str>(&[]),
+            webhooks: metrics.counter_from_zero(
+                "busbar_webhooks_total",
+                "Webhooks by result: accepted (a sync follows), coalesced (one waits already), repeated (known by its \
+                 time and signature), ignored (an event that triggers nothing), unverified (signature or secret wrong), \
+                 stale (signed too long ago), failed (not stored).",
+                ["result"],
+                [["accepted"], ["coalesced"], ["repeated"], ["ignored"], ["unverified"], ["stale"], ["failed"]],
+            )?,
+            api_keys: metrics.counter_from_zero(
+                "busbar_gateway_api_keys_total",
+                "Requests with an API key, by result: known (checked within the last minute), verified, invalid, \
+                 unavailable.",
+                ["result"],
+                [["known"], ["verified"], ["invalid"], ["unavailable"]],
+            )?,
             lines: Arc::new(Mutex::new(LogLimit::new(MAX_KINDS))),
         })
     }

@@ -8,13 +8,21 @@ use utoipa::OpenApi;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, ResponseBuilder};
 
+use crate::gateway::consumers::{dead_letters as queue_letters, delivery, manage};
 use crate::gateway::dead_requests::{delete, list, replay};
 use crate::gateway::problem::ErrorEnvelope;
+use crate::gateway::routing::payouts::{acts, attempts, confirmations, read, register, resume};
+use crate::gateway::routing::{
+    adjustments, decide, decisions, health, outcomes, override_decision, predictions, proposals, simulate, verify,
+};
 use crate::gateway::syncs::{dead_letters, plan, replay as letters, resync, run, runs};
-use crate::gateway::{aliases, events, providers};
+use crate::gateway::webhooks::receive;
+use crate::gateway::{aliases, audit_list, events, providers};
 
 /// The document as generated from the handlers.
 #[derive(OpenApi)]
@@ -22,7 +30,7 @@ use crate::gateway::{aliases, events, providers};
     info(
         title = "Busbar gateway",
         description = "Calls to providers through one call path: rights, cache, circuit breaker, retries, quota; runs and dead \
-                       letters of syncs; events. Every response has the form {data, detail}.",
+                       letters of syncs; events; decisions of banks for payouts, and payouts until their fate is proven. Every response has the form {data, detail}.",
     ),
     paths(
         providers::call,
@@ -44,6 +52,51 @@ use crate::gateway::{aliases, events, providers};
         letters::replay,
         letters::resolve,
         events::list,
+        events::consumer_data,
+        delivery::confirm,
+        delivery::confirm_alias,
+        delivery::resend,
+        delivery::resend_alias,
+        delivery::redeliver,
+        delivery::redeliver_alias,
+        manage::list,
+        manage::create,
+        manage::remove,
+        manage::rename,
+        manage::rotate_key,
+        queue_letters::list,
+        queue_letters::purge,
+        queue_letters::replay,
+        audit_list::list,
+        receive::receive,
+        decide::decide,
+        decide::test,
+        decisions::list,
+        decisions::one,
+        health::health,
+        override_decision::override_decision,
+        adjustments::list,
+        adjustments::create,
+        adjustments::delete,
+        proposals::list,
+        proposals::approve,
+        proposals::reject,
+        outcomes::outcomes,
+        predictions::predictions,
+        simulate::simulate,
+        verify::verify,
+        register::register,
+        read::list,
+        read::one,
+        attempts::outcomes,
+        attempts::resend,
+        confirmations::confirm,
+        acts::inquire,
+        acts::recall,
+        acts::approve_reroute,
+        acts::resolve,
+        acts::resume,
+        resume::resume_all,
     ),
     components(schemas(ErrorEnvelope, providers::ResponseShape))
 )]
@@ -52,7 +105,7 @@ struct Document;
 /// Error responses of every operation: status and description.
 const COMMON_ERRORS: [(&str, &str); 9] = [
     ("400", "The request is malformed or a parameter is invalid"),
-    ("401", "No token, or one that the API server rejects"),
+    ("401", "No token, API key or signature, or one that is not valid"),
     ("403", "Denied by RBAC or by the licence profiles"),
     ("404", "Path, connection, operation or item not found"),
     ("405", "Method not allowed on this path"),
@@ -71,8 +124,11 @@ const CALL_ERRORS: [(&str, &str); 2] = [
     ),
 ];
 
-/// Error responses of operations that change dead requests.
-const CHANGE_ERRORS: [(&str, &str); 1] = [("409", "Conflict with the state of the object")];
+/// Error responses of operations that change something.
+const CHANGE_ERRORS: [(&str, &str); 1] = [("409", "Conflict with the state of the object, or with an earlier request")];
+
+/// Error responses of operations that choose a bank.
+const CHOICE_ERRORS: [(&str, &str); 1] = [("422", "No bank can take the payout, and the route rejects it then")];
 
 /// The complete document.
 pub fn document() -> utoipa::openapi::OpenApi {
@@ -84,19 +140,27 @@ pub fn document() -> utoipa::openapi::OpenApi {
             "A token that the API server accepts, such as a ServiceAccount's; actions are authorized by RBAC",
         ));
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+        let text = "The key of a consumer of events, from POST /api/consumers";
+        let key = ApiKeyValue::with_description("X-API-Key", text);
+        components.add_security_scheme("apiKey", SecurityScheme::ApiKey(ApiKey::Header(key)));
     }
     let none: [&str; 0] = [];
-    document.security = Some(vec![SecurityRequirement::new("bearer", none)]);
+    document.security = Some(vec![SecurityRequirement::new("bearer", none), SecurityRequirement::new("apiKey", none)]);
     for (path, item) in &mut document.paths.paths {
         let calls = path.starts_with("/api/providers/") || path.starts_with("/finastra/");
         if let Some(operation) = &mut item.get {
-            complete(operation, calls, false);
+            complete(operation, calls, false, false);
+        }
+        if let Some(operation) = item.post.as_mut().filter(|_| path.starts_with("/webhooks/")) {
+            operation.security = Some(Vec::new());
         }
         if let Some(operation) = &mut item.post {
-            complete(operation, calls, !calls);
+            let choices = ["/decide", "/test", "/override/{decision_id}", "/treasury/payouts"];
+            let chooses = choices.iter().any(|end| path.ends_with(end));
+            complete(operation, calls, !calls, chooses);
         }
         if let Some(operation) = &mut item.delete {
-            complete(operation, calls, false);
+            complete(operation, calls, false, false);
         }
     }
     document
@@ -109,20 +173,21 @@ pub fn text() -> String {
     text
 }
 
-fn complete(operation: &mut Operation, calls: bool, changes: bool) {
+fn complete(operation: &mut Operation, calls: bool, changes: bool, chooses: bool) {
     let uuid = || Some(SchemaFormat::Custom("uuid".to_owned()));
     let id = || ObjectBuilder::new().schema_type(Type::String).format(uuid());
     let request_id = ParameterBuilder::new()
         .name("X-Request-ID")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some("The correlation ID of logs, spans and audit; a value that is not a UUID is replaced"))
-        .schema(Some(id()));
+        .description(Some("The correlation ID of logs, spans and audit, a UUID; any other value is replaced"))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
     operation.parameters.get_or_insert_default().push(RefOr::T(request_id.build()));
     let all = COMMON_ERRORS
         .iter()
         .chain(CALL_ERRORS.iter().filter(|_| calls))
-        .chain(CHANGE_ERRORS.iter().filter(|_| changes));
+        .chain(CHANGE_ERRORS.iter().filter(|_| changes))
+        .chain(CHOICE_ERRORS.iter().filter(|_| chooses));
     let every: BTreeMap<&str, &str> = all.copied().collect();
     for (status, description) in every {
         let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorEnvelope"))).build();

@@ -49,13 +49,27 @@ pub struct Problem {
     text: String,
     details: Map<String, Value>,
     retry_in: Option<Duration>,
+    is_final: bool,
     dead_request: Option<Uuid>,
+    is_audited: bool,
 }
+
+/// The code of an error that is not in the audit yet, as an extension of its response.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct UnauditedError(pub(super) ErrorCode);
 
 impl Problem {
     /// An error with this code and description.
     pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), details: Map::new(), retry_in: None, dead_request: None }
+        Self {
+            code,
+            text: text.into(),
+            details: Map::new(),
+            retry_in: None,
+            is_final: false,
+            dead_request: None,
+            is_audited: false,
+        }
     }
 
     /// Adds a detail.
@@ -72,6 +86,20 @@ impl Problem {
         self
     }
 
+    /// Marks the error as final: a retry would fail again. Its status is the code's final one, if it has one.
+    #[must_use]
+    pub fn into_final(mut self) -> Self {
+        self.is_final = true;
+        self
+    }
+
+    /// Marks the error as one that the audit has, with the object that it is about.
+    #[must_use]
+    pub(super) fn audited(mut self) -> Self {
+        self.is_audited = true;
+        self
+    }
+
     /// Sets the ID of the stored dead request.
     #[must_use]
     pub fn with_dead_request(mut self, id: Option<Uuid>) -> Self {
@@ -82,6 +110,16 @@ impl Problem {
     /// The code.
     pub fn code(&self) -> ErrorCode {
         self.code
+    }
+
+    /// A detail, if there is one of that name.
+    pub fn detail(&self, name: &str) -> Option<&Value> {
+        self.details.get(name)
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.code.final_status().filter(|_| self.is_final).unwrap_or(self.code.status())
     }
 
     /// The time until a retry, if known.
@@ -98,7 +136,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = self.code.status();
+        let status = self.status();
+        let unaudited = (!self.is_audited).then_some(UnauditedError(self.code));
         let data = ErrorData {
             error: self.code,
             details: self.details,
@@ -106,6 +145,9 @@ impl IntoResponse for Problem {
         };
         let mut response =
             (status, Json(ErrorEnvelope { data, detail: Detail::new(status, self.text) })).into_response();
+        if let Some(error) = unaudited {
+            response.extensions_mut().insert(error);
+        }
         // Each 429 and 503 has a Retry-After, with a default if the time is not known.
         let retryable = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         if let Some(wait) = self.retry_in.or(retryable.then_some(DEFAULT_RETRY_AFTER)) {

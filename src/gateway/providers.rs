@@ -14,7 +14,6 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::gateway::access::call_access;
 use crate::gateway::answer_body;
 use crate::gateway::call::CallResponse;
 use crate::gateway::call_request::CallParts;
@@ -192,11 +191,10 @@ pub(super) async fn respond(
     input: CallInput,
 ) -> Result<Response, Problem> {
     let began = gateway.clock.mono();
-    if let Err(problem) = gateway.access.require(&parts.subject, call_access(&target.connection)).await {
-        if problem.code() == ErrorCode::Forbidden {
-            gateway.audit_rbac_denial(&target.connection, &target.operation, &parts.caller());
-        }
-        return Err(problem);
+    if let Err(problem) = gateway.require_call(&parts.subject, &target.connection).await {
+        let is_audited = problem.code() == ErrorCode::Forbidden
+            && gateway.audit_rbac_denial(&target.connection, &target.operation, &parts.caller());
+        return Err(if is_audited { problem.audited() } else { problem });
     }
     let response = execute(gateway, parts.call_request(target, input)?).await?;
     let CallResponse { result, provider, provider_used, endpoint, status_code, cached, stale } = response;

@@ -8,7 +8,7 @@
 //! costing anything else. The caller's limit is checked once it is known.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -58,6 +58,8 @@ struct Limits {
     per_caller: FairLimits,
     /// What one caller may have in flight, its shares of further connections included.
     per_caller_max: usize,
+    /// What requests that call no connection have in common.
+    no_connection: ObjectKey,
     large_bodies: Arc<Semaphore>,
     state: Mutex<State>,
 }
@@ -75,7 +77,7 @@ struct State {
 pub struct RequestPermit {
     limits: Arc<Limits>,
     connection: ObjectKey,
-    caller: OnceLock<String>,
+    caller: Option<String>,
 }
 
 impl RequestLimits {
@@ -97,6 +99,7 @@ impl RequestLimits {
             per_connection,
             per_caller,
             per_caller_max: (max / 4 * 3).max(MIN_LIMIT),
+            no_connection: ObjectKey::new("", ""),
             large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
             state: Mutex::new(State { all: FairShares::new(all), callers: HashMap::new() }),
         }))
@@ -114,7 +117,7 @@ impl RequestLimits {
 
     /// A permit for a request that calls `connection`; of one that calls none, for all such requests together.
     pub fn try_start(&self, connection: Option<&ObjectKey>) -> Result<RequestPermit, RequestLimit> {
-        let key = connection.cloned().unwrap_or_else(|| ObjectKey::new("", ""));
+        let key = connection.unwrap_or(&self.0.no_connection).clone();
         let mut state = self.0.lock();
         // Fair shares exceed the maximum. Names are the client's, and each has one: they must not exceed it without bound.
         if state.all.total() >= self.0.max.saturating_mul(2) {
@@ -125,13 +128,15 @@ impl RequestLimits {
             return Err(if full { RequestLimit::Connection } else { RequestLimit::Replica });
         }
         state.all.add(&key);
-        Ok(RequestPermit { limits: Arc::clone(&self.0), connection: key, caller: OnceLock::new() })
+        Ok(RequestPermit { limits: Arc::clone(&self.0), connection: key, caller: None })
     }
 }
 
 impl RequestPermit {
     /// Counts the request as one of `user`.
-    pub(super) fn set_caller(&self, user: &str) -> Result<(), RequestLimit> {
+    pub(super) fn set_caller(&mut self, user: &str) -> Result<(), RequestLimit> {
+        // A request has one caller; a second one would be counted and never released.
+        debug_assert!(self.caller.is_none(), "a request has one caller");
         let limits = &*self.limits;
         let mut state = limits.lock();
         if let Some(shares) = state.callers.get_mut(user) {
@@ -145,9 +150,7 @@ impl RequestPermit {
             shares.add(&self.connection);
             state.callers.insert(user.to_owned(), shares);
         }
-        // A request has one caller; a second one would be counted and never released.
-        let first = self.caller.set(user.to_owned());
-        debug_assert!(first.is_ok(), "a request has one caller");
+        self.caller = Some(user.to_owned());
         Ok(())
     }
 }
@@ -156,7 +159,7 @@ impl Drop for RequestPermit {
     fn drop(&mut self) {
         let mut state = self.limits.lock();
         state.all.remove(&self.connection);
-        let Some(user) = self.caller.get() else { return };
+        let Some(user) = &self.caller else { return };
         if let Some(shares) = state.callers.get_mut(user) {
             shares.remove(&self.connection);
             if shares.total() == 0 {
@@ -186,7 +189,7 @@ mod tests {
         let key = ObjectKey::new(connection.0, connection.1);
         let mut permits = Vec::new();
         while permits.len() < most {
-            let permit = match limits.try_start(Some(&key)) {
+            let mut permit = match limits.try_start(Some(&key)) {
                 Ok(permit) => permit,
                 Err(limit) => return (permits, Some(limit)),
             };

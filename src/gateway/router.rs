@@ -8,17 +8,24 @@ use axum::handler::Handler;
 use axum::http::header;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, get, on};
+use axum::routing::{MethodFilter, get, on, post};
 use prometheus::IntCounterVec;
+use utoipa::Path as _;
 use utoipa::openapi::path::HttpMethod;
 
+use crate::gateway::consumers::{dead_letters as queue_letters, delivery, manage};
 use crate::gateway::dead_requests::{delete, list, replay};
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::extract::MAX_BODY;
 use crate::gateway::problem::Problem;
+use crate::gateway::routing::payouts::{acts, attempts, confirmations, read, register, resume};
+use crate::gateway::routing::{
+    adjustments, decide, decisions, health, outcomes, override_decision, predictions, proposals, simulate, verify,
+};
 use crate::gateway::state::Gateway;
 use crate::gateway::syncs::{dead_letters, plan, replay as letters, resync, run, runs};
-use crate::gateway::{aliases, authenticate, concurrency_limit, events, observe, openapi, providers};
+use crate::gateway::webhooks::receive;
+use crate::gateway::{aliases, audit_list, concurrency_limit, events, observe, openapi, providers};
 
 /// The readiness of the process and its text, for `/readyz`.
 pub type Readiness = Arc<dyn Fn() -> (bool, String) + Send + Sync>;
@@ -47,17 +54,65 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
     paths.mount::<letters::__path_replay, _, _>(letters::replay);
     paths.mount::<letters::__path_resolve, _, _>(letters::resolve);
     paths.mount::<events::__path_list, _, _>(events::list);
+    paths.mount::<events::__path_consumer_data, _, _>(events::consumer_data);
+    paths.mount::<delivery::__path_confirm, _, _>(delivery::confirm);
+    paths.mount::<delivery::__path_confirm_alias, _, _>(delivery::confirm_alias);
+    paths.mount::<delivery::__path_resend, _, _>(delivery::resend);
+    paths.mount::<delivery::__path_resend_alias, _, _>(delivery::resend_alias);
+    paths.mount::<delivery::__path_redeliver, _, _>(delivery::redeliver);
+    paths.mount::<delivery::__path_redeliver_alias, _, _>(delivery::redeliver_alias);
+    paths.mount::<manage::__path_list, _, _>(manage::list);
+    paths.mount::<manage::__path_create, _, _>(manage::create);
+    paths.mount::<manage::__path_remove, _, _>(manage::remove);
+    paths.mount::<manage::__path_rename, _, _>(manage::rename);
+    paths.mount::<manage::__path_rotate_key, _, _>(manage::rotate_key);
+    paths.mount::<queue_letters::__path_list, _, _>(queue_letters::list);
+    paths.mount::<queue_letters::__path_purge, _, _>(queue_letters::purge);
+    paths.mount::<queue_letters::__path_replay, _, _>(queue_letters::replay);
+    paths.mount::<audit_list::__path_list, _, _>(audit_list::list);
+    paths.mount::<decide::__path_decide, _, _>(decide::decide);
+    paths.mount::<decide::__path_test, _, _>(decide::test);
+    paths.mount::<decisions::__path_list, _, _>(decisions::list);
+    paths.mount::<decisions::__path_one, _, _>(decisions::one);
+    paths.mount::<health::__path_health, _, _>(health::health);
+    paths.mount::<override_decision::__path_override_decision, _, _>(override_decision::override_decision);
+    paths.mount::<adjustments::__path_list, _, _>(adjustments::list);
+    paths.mount::<adjustments::__path_create, _, _>(adjustments::create);
+    paths.mount::<adjustments::__path_delete, _, _>(adjustments::delete);
+    paths.mount::<proposals::__path_list, _, _>(proposals::list);
+    paths.mount::<proposals::__path_approve, _, _>(proposals::approve);
+    paths.mount::<proposals::__path_reject, _, _>(proposals::reject);
+    paths.mount::<outcomes::__path_outcomes, _, _>(outcomes::outcomes);
+    paths.mount::<predictions::__path_predictions, _, _>(predictions::predictions);
+    paths.mount::<simulate::__path_simulate, _, _>(simulate::simulate);
+    paths.mount::<verify::__path_verify, _, _>(verify::verify);
+    paths.mount::<register::__path_register, _, _>(register::register);
+    paths.mount::<read::__path_list, _, _>(read::list);
+    paths.mount::<read::__path_one, _, _>(read::one);
+    paths.mount::<attempts::__path_outcomes, _, _>(attempts::outcomes);
+    paths.mount::<attempts::__path_resend, _, _>(attempts::resend);
+    paths.mount::<confirmations::__path_confirm, _, _>(confirmations::confirm);
+    paths.mount::<acts::__path_inquire, _, _>(acts::inquire);
+    paths.mount::<acts::__path_recall, _, _>(acts::recall);
+    paths.mount::<acts::__path_approve_reroute, _, _>(acts::approve_reroute);
+    paths.mount::<acts::__path_resolve, _, _>(acts::resolve);
+    paths.mount::<acts::__path_resume, _, _>(acts::resume);
+    paths.mount::<resume::__path_resume_all, _, _>(resume::resume_all);
+    gateway.metrics.panics.with_label_values(&[receive::__path_receive::path()]);
+    // Without a token: the signature of a webhook takes its place.
+    let limit = from_fn_with_state(Arc::clone(gateway), concurrency_limit::concurrency_limit);
+    let webhooks = post(receive::receive).fallback(wrong_method).layer(limit);
     let api = paths
         .router
+        .route("/api/treasury/payouts/resume", get(read::one_named_resume))
         .route(
             "/openapi.json",
             get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document.to_string()) }),
         )
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(Arc::clone(gateway), observe::trace))
-        .layer(from_fn_with_state(Arc::clone(gateway), authenticate::authenticate))
-        .layer(from_fn_with_state(Arc::clone(gateway), concurrency_limit::concurrency_limit));
+        .layer(from_fn_with_state(Arc::clone(gateway), concurrency_limit::admit))
+        .route(&receive::__path_receive::path(), webhooks);
     api.route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(ready))
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -10,7 +10,7 @@ use super::error::LedgerFuture;
 use super::lease::Lease;
 
 /// The kind of action that an entry records.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum AuditKind {
     /// A provider call; `action` is the operation or the declared purpose.
     Call,
@@ -18,11 +18,16 @@ pub enum AuditKind {
     DeadRequest,
     /// A sync job: a run, a resync or a plan that was asked for over HTTP, or dead letters that were replayed or resolved.
     Sync,
+    /// A consumer of events: created, renamed, removed, a key rotated; events sent again, dead letters purged or replayed.
+    Consumer,
+    /// A request to the HTTP API that was answered with an error; `action` is its method and the template of its path,
+    /// `reason` the code of the error.
+    Request,
 }
 
 impl AuditKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Call, Self::DeadRequest, Self::Sync];
+    pub const ALL: [Self; 5] = [Self::Call, Self::DeadRequest, Self::Sync, Self::Consumer, Self::Request];
 
     /// The stored value.
     pub const fn as_str(self) -> &'static str {
@@ -30,6 +35,8 @@ impl AuditKind {
             Self::Call => "call",
             Self::DeadRequest => "dead_request",
             Self::Sync => "sync",
+            Self::Consumer => "consumer",
+            Self::Request => "request",
         }
     }
 }

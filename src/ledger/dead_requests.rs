@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::audit::AuditEntry;
 use super::error::LedgerFuture;
 use super::lease::Lease;
+use super::outbox::OutboxEvent;
 use crate::domain::breaker::MAX_THROTTLE;
 use crate::domain::key::ObjectKey;
 
@@ -118,6 +119,8 @@ pub enum RetryOutcome {
         status: Option<u16>,
         /// Audit entry written in the same transaction.
         audit: Box<AuditEntry>,
+        /// Event stored in the same transaction.
+        event: Box<OutboxEvent>,
     },
     /// Not attempted (connection missing or suspended); does not count as a retry.
     Postponed {

@@ -31,7 +31,8 @@ pub trait EpochStore: Send + Sync + 'static {
     /// is used up. `None`, and nothing is written, if the ledger is behind and no loss was accepted.
     fn raise_epoch(&self, lease: i64) -> LedgerFuture<'_, Option<i64>>;
 
-    /// Lets the next leader take the ledger although it may be behind.
+    /// Lets the next leader take the ledger although it may be behind. Payouts are suspended until a person resumes them
+    /// ([`payouts_suspended`](super::payouts::Payouts::payouts_suspended)): attempts may be missing.
     fn accept_loss(&self) -> LedgerFuture<'_, ()>;
 }
 

@@ -29,6 +29,11 @@ impl FaultyLedger {
         self.engine.fail_reads(rusqlite::ffi::SQLITE_IOERR_READ);
     }
 
+    /// From now on this payout cannot be read.
+    pub(crate) async fn damage_payout(&self, payout_id: &str) {
+        self.engine.damage_payout(payout_id).await.unwrap();
+    }
+
     /// The disk is good again.
     pub(crate) fn recover(&self) {
         self.engine.recover();

@@ -9,6 +9,9 @@ use super::error::LedgerFuture;
 use super::runs::RunId;
 use crate::domain::key::ObjectKey;
 
+/// The subject of requests that webhooks made.
+pub const WEBHOOK_SUBJECT: &str = "busbar:webhook";
+
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestedRun {

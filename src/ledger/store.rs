@@ -1,18 +1,22 @@
 //! The interface of a ledger, whatever its engine.
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::audit::{Audit, Usage};
 use super::credentials::CredentialStore;
 use super::dead_requests::DeadRequests;
+use super::decisions::Decisions;
+use super::delivery::{Consumers, Deliveries, RateBuckets, Webhooks};
 use super::document::StoredDocument;
 use super::epoch::EpochStore;
-use super::error::LedgerFuture;
+use super::error::{LedgerError, LedgerFuture};
 use super::health::HealthReceiver;
 use super::lease::{Lease, LeaseStore};
 use super::outbox::Outbox;
 use super::page::{PageCommit, PageCounts, PageOutcome};
+use super::payouts::store::Payouts;
 use super::probes::{ProbeResult, StoredProbe};
 use super::queries::Queries;
 use super::quotas::Quotas;
@@ -20,6 +24,7 @@ use super::raw::{DeadLetters, RawPayloads};
 use super::record::{ReplaceIdentity, StoredTransaction, TransactionFilter};
 use super::requests::RunRequests;
 use super::runs::{JobHistory, RunEnd, RunStart};
+use super::scores::Scores;
 use super::sources::{Erasure, ExistingJobs, SourceAdoption};
 use crate::domain::cursor::{CursorKey, CursorState};
 use crate::domain::key::ObjectKey;
@@ -51,6 +56,13 @@ pub trait Ledger:
     + DeadLetters
     + Outbox
     + RunRequests
+    + Decisions
+    + Payouts
+    + Consumers
+    + Deliveries
+    + Webhooks
+    + RateBuckets
+    + Scores
     + Send
     + Sync
     + 'static
@@ -65,7 +77,18 @@ pub trait Ledger:
     /// [`Fenced`](super::error::LedgerError::Fenced) and
     /// [`VersionConflict`](super::error::LedgerError::VersionConflict) mean that another process writes: stop. After any
     /// other error nothing of the page is committed.
-    fn commit_page<'a>(&'a self, page: PageCommit<'a>) -> LedgerFuture<'a, PageOutcome>;
+    fn commit_page<'a>(&'a self, page: PageCommit<'a>) -> LedgerFuture<'a, PageOutcome> {
+        let expected = page.state.version;
+        let committed = self.commit_pages(vec![page]);
+        async move { committed.await?.pop().ok_or(LedgerError::VersionConflict { expected }) }.boxed()
+    }
+
+    /// The page transaction of consecutive pages of one cursor: all of them are committed, or none. Each page expects the
+    /// version that the one before it leaves. Returns the outcome of each.
+    ///
+    /// # Errors
+    /// As of [`commit_page`](Self::commit_page).
+    fn commit_pages<'a>(&'a self, pages: Vec<PageCommit<'a>>) -> LedgerFuture<'a, Vec<PageOutcome>>;
 
     /// What [`commit_page`](Self::commit_page) would change. Nothing is committed.
     ///

@@ -50,7 +50,8 @@ fn kind_name(kind: MetricType) -> &'static str {
 }
 
 /// Prefixes of the names that `--compat-metrics` adds.
-const LEGACY: [&str; 3] = ["finastra_", "provider_", "circuit_breaker_state"];
+const LEGACY: [&str; 6] =
+    ["avg_routing_latency_ms", "circuit_breaker_", "finastra_", "provider_", "routing_", "taxpoynt_"];
 
 /// `docs/reference/metrics.md`: every metric of `infos`.
 pub fn markdown(mut infos: Vec<MetricInfo>) -> String {
@@ -74,7 +75,7 @@ pub fn markdown(mut infos: Vec<MetricInfo>) -> String {
     table(
         &mut page,
         "Legacy names",
-        "With `--compat-metrics=finastra,providers` only.",
+        "With `--compat-metrics` only: the sets `finastra`, `mono`, `providers` and `routing`.",
         infos.iter().filter(|info| legacy(info)),
     );
     page

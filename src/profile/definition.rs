@@ -20,6 +20,7 @@ use super::matcher::ResponseMatcher;
 use super::minor_units::MinorUnits;
 use super::operation::Operation;
 use super::parameter::{self, Parameter, ParameterError};
+use super::payouts::PayoutProfile;
 use super::response_view::ResponseView;
 use super::retry_after::{self, retry_after};
 use super::serde_duration::duration;
@@ -96,6 +97,10 @@ pub struct Profile {
     /// The operations that a caller can request, by name.
     #[serde(default)]
     pub operations: BTreeMap<String, Operation>,
+    /// How the bank is asked about payouts, and what it promises; absent: it promises nothing, and payouts with an unknown
+    /// outcome wait for a person.
+    #[serde(default)]
+    pub payouts: Option<PayoutProfile>,
     /// The operations that `busbar check live` calls; absent where the provider has no suitable pair.
     #[serde(default)]
     pub live_check: Option<LiveCheck>,
@@ -213,6 +218,12 @@ impl Profile {
     /// bytes or fewer.
     pub const fn max_response_values(&self) -> usize {
         self.max_response_bytes / 8
+    }
+
+    /// Whether the operation of that name cancels payouts: only those who follow payouts may call it.
+    pub fn cancels_payouts(&self, operation: &str) -> bool {
+        let recall = self.payouts.as_ref().and_then(|payouts| payouts.recall.as_ref());
+        recall.is_some_and(|recall| recall.operation == operation)
     }
 
     /// The time zone of the provider's day.

@@ -28,6 +28,7 @@ mod minor_units;
 mod operation;
 mod parameter;
 mod parse;
+mod payouts;
 pub mod reference;
 mod response_view;
 mod retry_after;
@@ -62,14 +63,15 @@ pub use matcher::{HeaderMatcher, JsonMatcher, ResponseMatcher};
 pub use minor_units::MinorUnits;
 pub use operation::{Operation, OperationRequest};
 pub use parameter::{MAX_VALUE_LENGTH, Parameter, ParameterError, ParameterKind};
+pub use payouts::{NotFoundMeaning, PayoutInquiry, PayoutProfile, PayoutRecall, PayoutStatus, RecallResult};
 pub use response_view::{MAX_ERROR_BODY, ResponseView};
 pub use retry_after::{RetryAfterFormat, RetryAfterRule, retry_after};
 pub use status_pattern::{InvalidStatus, StatusPattern};
 pub use stream::{
-    AccountSource, AmountRepr, Amounts, CommitScope, CurrencySource, EmptyForm, EndSign, InlineContext, KeyTemplate,
-    KindField, LinkUse, OmittedRecords, Pagination, RecordKind, RecordList, RecordOrder, RecordTemplate, RemovedList,
-    Sign, StatusField, Stream, StreamField, Supersedes, TimeField, TokenSource, TokenTarget, WHOLE_DAY_MARGIN,
-    WindowParameters, WindowPlace,
+    AccountSource, AmountRepr, Amounts, AvailableRange, CommitScope, CurrencySource, EmptyForm, EndSign, InlineContext,
+    KeyTemplate, KindField, LinkUse, OmittedRecords, Pagination, RecordKind, RecordList, RecordOrder, RecordTemplate,
+    RemovedList, Sign, StatusField, Stream, StreamField, Supersedes, TimeField, TokenSource, TokenTarget,
+    WHOLE_DAY_MARGIN, WindowParameters, WindowPlace,
 };
 pub use template::{Template, TemplateError};
 pub use time_encoding::TimeEncoding;

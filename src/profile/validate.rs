@@ -54,6 +54,9 @@ impl Profile {
             parameter.check(name).map_err(invalid)?;
         }
         self.check_operations()?;
+        if let Some(payouts) = &self.payouts {
+            payouts.check(&self.operations).map_err(|invalid| invalid.within(["payouts"]))?;
+        }
         self.minor_units.check().map_err(|invalid| invalid.within(["minorUnits"]))?;
         for (name, stream) in &self.streams {
             stream.check(&self.parameters).map_err(|invalid| invalid.within(["streams", name.as_str()]))?;

@@ -21,6 +21,10 @@ pub struct WebhookVerification {
     /// The events that trigger syncs; empty: all.
     #[serde(default)]
     pub pokes: Vec<String>,
+    /// JSON pointer to the time in the body, which `hmacSha512` signs: RFC 3339, or seconds or milliseconds since 1970. One
+    /// more than 5 minutes from now is refused. Unset: repeats only coalesce.
+    #[serde(default)]
+    pub time: Option<String>,
 }
 
 /// What the header carries.
@@ -39,6 +43,9 @@ impl WebhookVerification {
         check_header_name(&self.header)?;
         if self.schemes.is_empty() {
             return Err("schemes must name at least one".to_owned());
+        }
+        if let Some(pointer) = self.time.as_ref().filter(|pointer| !pointer.starts_with('/')) {
+            return Err(format!("{pointer:?} is not a JSON pointer: it must start with /"));
         }
         match &self.event {
             Some(pointer) if !pointer.starts_with('/') => {

@@ -34,6 +34,8 @@ const QUEUE_LIMITS: FairLimits =
 const BATCH_SIZE: usize = 256;
 /// How long a batch waits for more entries: the flush is the cost, not the row.
 const BATCH_DELAY: Duration = Duration::from_millis(20);
+/// The label for errors without a row of their own.
+const ERRORS: &str = "errors";
 /// Delay after a failed write.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
@@ -63,17 +65,36 @@ pub struct AuditWriter {
     batches: u64,
 }
 
-/// The refusals that are not written yet.
-#[derive(Default)]
+/// The refusals and errors that are not written yet.
 struct PendingRefusals {
-    log: Mutex<RefusalLog>,
+    refusals: Mutex<RefusalLog>,
+    /// Requests that were allowed and ended with an error: they have rows of their own.
+    errors: Mutex<RefusalLog>,
     /// Notified when a row was opened.
     opened: Notify,
 }
 
+impl Default for PendingRefusals {
+    fn default() -> Self {
+        Self { refusals: Mutex::default(), errors: Mutex::new(RefusalLog::of_errors()), opened: Notify::new() }
+    }
+}
+
 impl PendingRefusals {
-    fn lock(&self) -> MutexGuard<'_, RefusalLog> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    fn logs(&self) -> [MutexGuard<'_, RefusalLog>; 2] {
+        [&self.refusals, &self.errors].map(|log| log.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn next_due(&self) -> Option<Mono> {
+        self.logs().iter().filter_map(|log| log.next_due()).min()
+    }
+
+    fn take_due(&self, now: Mono) -> Vec<AuditEntry> {
+        self.logs().iter_mut().flat_map(|log| log.take_due(now)).collect()
+    }
+
+    fn take_all(&self) -> Vec<AuditEntry> {
+        self.logs().iter_mut().flat_map(|log| log.take_all()).collect()
     }
 }
 
@@ -94,9 +115,10 @@ pub fn audit_channel(
         .with_label_values::<&str>(&[]);
     let omitted = metrics.counter_from_zero(
         "busbar_audit_refusals_omitted_total",
-        "Refusals without an audit row of their own, by the limit on rows that was reached: caller, namespace, total.",
+        "Refusals without an audit row of their own, by the limit on rows that was reached: caller, namespace, total; errors: \
+         requests that were allowed and ended with an error.",
         ["limit"],
-        [["caller"], ["namespace"], ["total"]],
+        [["caller"], ["namespace"], ["total"], [ERRORS]],
     )?;
     let refusals = Arc::<PendingRefusals>::default();
     let lines = Arc::new(Mutex::new(LogLimit::new(1)));
@@ -121,7 +143,12 @@ fn connection(entry: &AuditEntry) -> ObjectKey {
 impl AuditQueue {
     /// Enqueues an entry; never waits.
     pub fn enqueue(&self, entry: AuditEntry) {
-        if entry.kind == AuditKind::Call && !entry.allowed && !self.sender.is_closed() {
+        let is_refusal = match entry.kind {
+            AuditKind::Call | AuditKind::Consumer => !entry.allowed,
+            AuditKind::Request => true,
+            AuditKind::DeadRequest | AuditKind::Sync => false,
+        };
+        if is_refusal && !self.sender.is_closed() {
             return self.record_refusal(entry);
         }
         if let Err(entry) = self.try_enqueue(entry) {
@@ -153,8 +180,10 @@ impl AuditQueue {
     }
 
     fn record_refusal(&self, refusal: AuditEntry) {
+        let is_error = refusal.allowed;
+        let log = if is_error { &self.refusals.errors } else { &self.refusals.refusals };
         let (result, opened) = {
-            let mut log = self.refusals.lock();
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             let result = log.record(refusal, self.clock.mono());
             (result, log.take_opened())
         };
@@ -162,7 +191,7 @@ impl AuditQueue {
             self.refusals.opened.notify_one();
         }
         if let Err(limit) = result {
-            self.omitted.with_label_values(&[limit.as_str()]).inc();
+            self.omitted.with_label_values(&[if is_error { ERRORS } else { limit.as_str() }]).inc();
         }
     }
 }
@@ -172,7 +201,7 @@ impl AuditWriter {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH_SIZE);
         loop {
-            let due = self.refusals.lock().next_due().unwrap_or(Mono::MAX);
+            let due = self.refusals.next_due().unwrap_or(Mono::MAX);
             tokio::select! {
                 biased;
                 received = self.receiver.recv_many(&mut batch, BATCH_SIZE) => {
@@ -194,14 +223,14 @@ impl AuditWriter {
                 () = self.refusals.opened.notified() => continue,
                 () = self.clock.sleep_until(due) => {}
             }
-            batch.append(&mut self.refusals.lock().take_due(self.clock.mono()));
+            batch.append(&mut self.refusals.take_due(self.clock.mono()));
             self.write(&mut batch, &stop).await;
         }
         self.receiver.close();
         while let Ok(entry) = self.receiver.try_recv() {
             batch.push(entry);
         }
-        batch.append(&mut self.refusals.lock().take_all());
+        batch.append(&mut self.refusals.take_all());
         batch.sort_by_key(|entry| entry.at);
         self.write(&mut batch, &stop).await;
     }

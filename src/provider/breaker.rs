@@ -47,7 +47,7 @@ impl<S: CallService + Clone + Send + 'static> Service<CallContext> for BreakerSe
     fn call(&mut self, mut ctx: CallContext) -> CallFuture {
         let (monitor, settings, inner) = (Arc::clone(&self.monitor), Arc::clone(&self.settings), self.inner.clone());
         async move {
-            if settings.suspended() {
+            if settings.suspended() && !ctx.request.while_suspended {
                 return Err(CallError::Suspended);
             }
             let (class, operation) = (ctx.request.class, Arc::clone(&ctx.request.operation));
@@ -223,6 +223,9 @@ mod tests {
     async fn suspended_connection_sends_nothing() {
         let settings = settings(|draft| draft.suspended = true);
         let path = BreakerService::new(inner_fn(|_| async { Ok(response(200)) }), monitor(&settings), settings);
-        assert_eq!(path.oneshot(context(CallClass::Probe)).await.unwrap_err(), CallError::Suspended);
+        assert_eq!(path.clone().oneshot(context(CallClass::Probe)).await.unwrap_err(), CallError::Suspended);
+        let mut followed = context(CallClass::Read);
+        followed.request.while_suspended = true;
+        assert_eq!(path.oneshot(followed).await.unwrap().status, 200, "an inquiry about a payout that is under way");
     }
 }

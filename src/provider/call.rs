@@ -28,6 +28,7 @@ pub const MAX_PROBE_BODY: usize = 64 * 1024;
 
 /// One call to a provider.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own: a call may have any of them")]
 pub struct Request {
     /// The class of the call: decides admission while the circuit is not closed, retries and quota.
     pub class: CallClass,
@@ -63,6 +64,8 @@ pub struct Request {
     /// A user requested the call: it is sent although the provider's rate limit has not ended, once in a while. It still
     /// needs quota of the connection's own limits.
     pub requested: bool,
+    /// The call is sent although the connection is suspended: money that is under way is followed in any case.
+    pub while_suspended: bool,
     /// The body of a successful response must be JSON; otherwise the try has failed.
     pub expect_json: bool,
     /// What the caller reads although it is not JSON.
@@ -114,6 +117,7 @@ impl Request {
             no_wait: false,
             max_wait: None,
             requested: false,
+            while_suspended: false,
             expect_json: false,
             tolerance: BodyTolerance::default(),
             trace_parameters: Vec::new(),

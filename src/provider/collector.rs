@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::domain::breaker::EffectiveState;
+use crate::domain::forecast::Forecast;
 use crate::metrics::info::MetricInfo;
 use crate::metrics::{BATCH_SIZE, BatchCollector};
 use crate::provider::connection::Connection;
@@ -32,6 +33,22 @@ const PROBE: (&str, &str) = ("busbar_probe_success", "1 if the last health check
 
 const QUOTA: (&str, &str) =
     ("busbar_quota_remaining_ratio", "Remaining fraction of the limit with the least left, from 0 to 1.");
+const PREDICTED_SUCCESS: (&str, &str) = (
+    "busbar_provider_predicted_success",
+    "Share of calls that are predicted to succeed in the next half hour, from 0 to 1; absent without a forecast.",
+);
+const PREDICTED_RISK: (&str, &str) = (
+    "busbar_provider_predicted_risk",
+    "Predicted probability that success falls below 75 % within half an hour, from 0 to 1; absent without a forecast.",
+);
+const SKILL: (&str, &str) = (
+    "busbar_provider_prediction_skill",
+    "Proven skill of the forecasts of the connection, from 0 (no better than its average) to 1; absent without a forecast.",
+);
+const PREDICTED_OUTAGE: (&str, &str) = (
+    "busbar_provider_predicted_outage",
+    "1 if an outage within half an hour is predicted, repeatedly and confirmed, else 0; absent without a forecast.",
+);
 const THROTTLED: (&str, &str) = (
     "busbar_throttled_until_timestamp_seconds",
     "When the provider's rate limit ends, in seconds since 1970; absent while there is none.",
@@ -56,6 +73,10 @@ impl<F: Fn() -> Vec<Arc<Connection>> + Send + Sync> BatchCollector for Connectio
             info(MetricType::COUNTER, TRANSITIONS, &["from", "reason", "to"]),
             info(MetricType::GAUGE, STATE, &["state"]),
         ];
+        infos.extend(
+            [PREDICTED_OUTAGE, PREDICTED_RISK, PREDICTED_SUCCESS, SKILL]
+                .map(|family| info(MetricType::GAUGE, family, &[])),
+        );
         infos.extend([RISK, PROBE, EXPIRY, QUOTA, THROTTLED].map(|family| info(MetricType::GAUGE, family, &[])));
         infos
     }
@@ -64,10 +85,11 @@ impl<F: Fn() -> Vec<Arc<Connection>> + Send + Sync> BatchCollector for Connectio
 fn families(connections: &[Arc<Connection>]) -> Vec<MetricFamily> {
     let [mut requests, mut transitions, mut circuits, mut risks, mut probes]: [Vec<Metric>; 5] = Default::default();
     let [mut quotas, mut throttled, mut expiries]: [Vec<Metric>; 3] = Default::default();
+    let mut forecasts = ForecastMetrics::default();
     circuits.reserve_exact(connections.len() * AUTOMATIC.len());
     for connection in connections {
         let settings = connection.settings();
-        let state = connection.monitor().lock();
+        let mut state = connection.monitor().lock();
         let counts = &state.counts;
         for (operation, code, outcome, count) in &counts.requests {
             let code = match code {
@@ -95,6 +117,9 @@ fn families(connections: &[Arc<Connection>]) -> Vec<MetricFamily> {
         }
         risks.push(gauge(connection, &[], state.risk(connection.monitor().clock().mono()).share()));
         let now = connection.monitor().clock().now();
+        if let Some(forecast) = state.forecast(now) {
+            forecasts.add(connection, &forecast);
+        }
         if let Some((left, of)) = state.quota_left(&settings, now) {
             quotas.push(gauge(connection, &[], f64::from(left) / f64::from(of.max(1))));
         }
@@ -109,7 +134,7 @@ fn families(connections: &[Arc<Connection>]) -> Vec<MetricFamily> {
             probes.push(gauge(connection, &[], bit(probe.success)));
         }
     }
-    vec![
+    let mut families = vec![
         family(REQUESTS, MetricType::COUNTER, requests),
         family(TRANSITIONS, MetricType::COUNTER, transitions),
         family(STATE, MetricType::GAUGE, circuits),
@@ -118,7 +143,36 @@ fn families(connections: &[Arc<Connection>]) -> Vec<MetricFamily> {
         family(EXPIRY, MetricType::GAUGE, expiries),
         family(QUOTA, MetricType::GAUGE, quotas),
         family(THROTTLED, MetricType::GAUGE, throttled),
-    ]
+    ];
+    families.extend(forecasts.families());
+    families
+}
+
+/// The gauges of forecasts.
+#[derive(Default)]
+struct ForecastMetrics {
+    outages: Vec<Metric>,
+    risks: Vec<Metric>,
+    successes: Vec<Metric>,
+    skills: Vec<Metric>,
+}
+
+impl ForecastMetrics {
+    fn add(&mut self, connection: &Connection, forecast: &Forecast) {
+        self.outages.push(gauge(connection, &[], bit(forecast.outage_predicted)));
+        self.risks.push(gauge(connection, &[], forecast.risk.share()));
+        self.successes.push(gauge(connection, &[], forecast.success.share()));
+        self.skills.push(gauge(connection, &[], forecast.skill.share()));
+    }
+
+    fn families(self) -> [MetricFamily; 4] {
+        [
+            family(PREDICTED_OUTAGE, MetricType::GAUGE, self.outages),
+            family(PREDICTED_RISK, MetricType::GAUGE, self.risks),
+            family(PREDICTED_SUCCESS, MetricType::GAUGE, self.successes),
+            family(SKILL, MetricType::GAUGE, self.skills),
+        ]
+    }
 }
 
 fn request_labels<'a>(

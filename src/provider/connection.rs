@@ -10,6 +10,8 @@ use std::time::Duration;
 use tower::ServiceExt as _;
 
 use crate::domain::breaker::{BreakerState, Snapshot};
+use crate::domain::forecast::Forecast;
+use crate::domain::forecast::outcome_counts::OutcomeCounts;
 use crate::domain::health::RiskTier;
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::Caller;
@@ -113,6 +115,16 @@ impl Connection {
     /// The observed state.
     pub fn snapshot(&self) -> ConnectionSnapshot {
         self.monitor.snapshot(&self.settings())
+    }
+
+    /// The forecast that holds now; the same until the next one is made.
+    pub fn forecast(&self) -> Option<Forecast> {
+        self.monitor.forecast()
+    }
+
+    /// Outcomes of calls, checks and reported payouts since the connection started.
+    pub fn outcome_counts(&self) -> OutcomeCounts {
+        self.monitor.outcome_counts()
     }
 
     /// The last health check, if there was one.

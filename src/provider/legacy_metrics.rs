@@ -28,6 +28,8 @@ pub enum LegacyMetricSet {
     Providers,
     /// `taxpoynt_mono_pipeline_…`, which the syncs export.
     Mono,
+    /// `routing_…`, `circuit_breaker_open` and `avg_routing_latency_ms`, which the routes export.
+    Routing,
 }
 
 impl FromStr for LegacyMetricSet {
@@ -38,8 +40,8 @@ impl FromStr for LegacyMetricSet {
             "finastra" => Ok(Self::Finastra),
             "providers" => Ok(Self::Providers),
             "mono" => Ok(Self::Mono),
-            "routing" => Err(format!("{text} is not supported yet; use one of finastra, mono, providers")),
-            _ => Err("unknown set; use one of finastra, mono, providers".to_owned()),
+            "routing" => Ok(Self::Routing),
+            _ => Err("unknown set; use one of finastra, mono, providers, routing".to_owned()),
         }
     }
 }

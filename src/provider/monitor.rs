@@ -4,6 +4,7 @@
 //! are published after the lock is released; those that a probe causes while it runs are published once, at its end.
 
 mod parts;
+mod payout_outcome;
 pub(crate) mod rate_limit;
 mod read;
 mod snapshot;
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::clock::Clock;
 use crate::domain::breaker::{Breaker, CallClass, CallNotPermitted, CallOutcome, Override, Permit, Throttle};
 use crate::domain::check_failure::CheckFailureLatch;
-use crate::domain::health::{HealthMonitor, Thresholds};
+use crate::domain::health::{HealthMonitor, Observation, Thresholds};
 use crate::domain::key::ObjectKey;
 use crate::domain::retry_budget::RetryBudget;
 use crate::domain::time::{Mono, Now};
@@ -40,7 +41,7 @@ use crate::provider::response_cache::ResponseCache;
 use crate::provider::restore::Restore;
 use crate::settings::{CircuitOverride, HealthCheck, Settings};
 
-pub use self::snapshot::{ConnectionSnapshot, Verification};
+pub use self::snapshot::{ConnectionSnapshot, HealthReading, Verification};
 pub(crate) use self::state::MonitorState;
 
 /// A call that has ended, as the breaker layer reports it.
@@ -101,6 +102,7 @@ impl ConnectionMonitor {
             circuit_override: settings.circuit_override(),
             flap_reported: false,
             health: HealthMonitor::new(thresholds(settings.health_check())),
+            forecast: None,
             ever_healthy: restore.ever_healthy,
             verification: Verification::Pending,
             verification_revision: Arc::clone(settings.verification_revision()),
@@ -293,7 +295,11 @@ impl ConnectionMonitor {
             if health != CallOutcome::Ignored {
                 // What says nothing about the provider, such as a rejected credential, trips no circuit.
                 let (is_check, may_trip) = (probe || passive, outcome != CallOutcome::Ignored);
-                state.observe_health(HealthObservation { is_check, success, may_trip }, elapsed, mono);
+                let responded = end.is_ok();
+                let is_scheduled = probe && !passive;
+                let latency = Some(elapsed);
+                let observation = Observation { success, responded, latency, is_check, is_scheduled };
+                state.observe_health(HealthObservation { observation, may_trip }, mono);
                 if is_check {
                     state.check_failure.observe((!success).then(|| check_failure(end, mismatch, settings.base_url())));
                 }

@@ -151,6 +151,11 @@ impl Registry {
         self.inner.changes.subscribe()
     }
 
+    /// Publishes a change of the connection named `key` that its own state does not hold, such as an external prediction.
+    pub(crate) fn publish_change(&self, key: &ObjectKey) {
+        self.inner.changes.publish(key);
+    }
+
     /// The keys of connections that are removed from now on.
     pub fn subscribe_removals(&self) -> Arc<KeyQueue<ObjectKey>> {
         self.inner.removals.subscribe()

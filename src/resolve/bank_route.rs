@@ -3,14 +3,19 @@
 use rust_decimal::Decimal;
 
 use crate::api::v1alpha1::bank_route::{
-    BankRouteSpec, Candidate as Wire, Fee as WireFee, Rounding as WireRounding, RouteMode, Tier as WireTier,
+    BankRouteSpec, Candidate as Wire, Fee as WireFee, Rounding as WireRounding, Tier as WireTier, WhenNoneAvailable,
 };
+use crate::domain::decision::DailyLimit;
 use crate::domain::money::{Currency, Rounding, parse_decimal, parse_unsigned};
-use crate::domain::route::{Candidate, Fee, Payout, RouteRules, Tier};
+use crate::domain::route::{Candidate, Fee, Payout, RouteMatch, RouteRules, Tier};
 use crate::domain::window::TimeWindow;
-use crate::resolve::fields::windows;
-use crate::resolve::route_rules::{rules, unknown_candidates};
+use crate::resolve::fields::{amount, currencies, texts, windows};
+use crate::resolve::route_rules::{daily_limit, route_match, rules, scorer, unknown_candidates};
+use crate::resolve::route_stuck::stuck;
 use crate::resolve::spec_error::SpecError;
+
+pub use crate::resolve::route_rules::{DEFAULT_ZONE, RouteScorer};
+pub use crate::resolve::route_stuck::{DUPLICATE_RISK_LIMIT, RouteStuck};
 
 /// Default amount of the reference payout.
 const REFERENCE_AMOUNT: Decimal = Decimal::ONE_THOUSAND;
@@ -20,10 +25,20 @@ const REFERENCE_AMOUNT: Decimal = Decimal::ONE_THOUSAND;
 pub struct ResolvedRoute {
     /// The payout that `status.active` is evaluated for.
     pub reference: Payout,
-    /// Cost model, rates, weights, pin and hysteresis.
+    /// Cost model, rates, weights, pin, hysteresis and mode.
     pub rules: RouteRules,
+    /// The payouts that the route applies to, when a request names no route.
+    pub match_: RouteMatch,
+    /// Priority among the routes that apply: the highest first.
+    pub priority: i32,
+    /// Whether a payout is held while no bank is available; else it is rejected.
+    pub holds: bool,
+    /// The external scoring service; `None`: the built-in forecaster.
+    pub scorer: Option<RouteScorer>,
     /// The candidates, in the spec's order.
     pub candidates: Vec<RouteCandidate>,
+    /// How stuck payouts are handled.
+    pub stuck: RouteStuck,
     /// Fields that name a candidate which does not exist: they are ignored.
     pub unknown_candidates: Vec<String>,
     /// Set fields that this version does not evaluate.
@@ -37,34 +52,35 @@ pub struct RouteCandidate {
     pub candidate: Candidate,
     /// When it accepts payouts; empty: always.
     pub accept_windows: Vec<TimeWindow>,
+    /// Name of its connection, in the route's namespace.
+    pub connection: String,
+    /// Identifier of the bank in other systems; `None`: its name.
+    pub bank_profile_id: Option<String>,
+    /// What it takes of payouts in a calendar day; `None`: without limit.
+    pub daily_limit: Option<DailyLimit>,
 }
 
 /// Resolves a `BankRoute`.
 pub fn bank_route(spec: &BankRouteSpec) -> Result<ResolvedRoute, SpecError> {
     let reference = reference(spec)?;
-    let candidate =
-        |wire: &Wire| Ok(RouteCandidate { candidate: candidate(wire)?, accept_windows: accept_windows(wire)? });
-    let candidates = spec.candidates.iter().map(candidate).collect::<Result<_, SpecError>>()?;
+    let candidates = spec.candidates.iter().map(route_candidate).collect::<Result<_, SpecError>>()?;
     Ok(ResolvedRoute {
         reference,
         rules: rules(spec)?,
+        match_: route_match(spec)?,
+        priority: spec.priority,
+        holds: spec.when_none_available == WhenNoneAvailable::Hold,
+        scorer: spec.scorer.as_ref().map(scorer).transpose()?,
         candidates,
+        stuck: stuck(spec)?,
         unknown_candidates: unknown_candidates(spec),
         unused_fields: unused_fields(spec),
     })
 }
 
 /// Set fields that this version does not evaluate.
-pub fn unused_fields(spec: &BankRouteSpec) -> Vec<&'static str> {
-    let any = |set: fn(&Wire) -> bool| spec.candidates.iter().any(set);
-    let set = [
-        ("mode", spec.mode != RouteMode::Reactive),
-        ("match", spec.match_.is_some()),
-        ("scorer", spec.scorer.is_some()),
-        ("stuck", spec.stuck.is_some()),
-        ("candidates[].dailyLimit", any(|c| c.daily_limit.is_some())),
-    ];
-    set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
+pub const fn unused_fields(_: &BankRouteSpec) -> Vec<&'static str> {
+    Vec::new()
 }
 
 /// The payout that `status.active` is evaluated for.
@@ -79,6 +95,17 @@ pub fn reference(spec: &BankRouteSpec) -> Result<Payout, SpecError> {
         rail: reference.and_then(|r| r.rail.as_ref()).map(ToString::to_string),
         country: reference.and_then(|r| r.country.as_ref()).map(ToString::to_string),
         merchant: None,
+    })
+}
+
+fn route_candidate(wire: &Wire) -> Result<RouteCandidate, SpecError> {
+    let field = format!("candidates[{}].dailyLimit", &*wire.name);
+    Ok(RouteCandidate {
+        candidate: candidate(wire)?,
+        accept_windows: accept_windows(wire)?,
+        connection: wire.connection_ref.name.to_string(),
+        bank_profile_id: wire.bank_profile_id.clone(),
+        daily_limit: wire.daily_limit.as_ref().map(|limit| daily_limit(&field, limit)).transpose()?,
     })
 }
 
@@ -146,21 +173,88 @@ fn convert_fee(candidate: &Wire, fee: &WireFee) -> Result<Fee, SpecError> {
     })
 }
 
-fn amount(field: &str, text: Option<&str>) -> Result<Option<Decimal>, SpecError> {
-    text.map(|text| parse_unsigned(text).map_err(|e| SpecError::invalid(field, e))).transpose()
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
 
-fn currencies(
-    field: &str,
-    codes: Option<&[crate::api::v1alpha1::text::CurrencyCode]>,
-) -> Result<Vec<Currency>, SpecError> {
-    codes
-        .unwrap_or_default()
-        .iter()
-        .map(|code| Currency::parse(code).map_err(|e| SpecError::invalid(field, e)))
-        .collect()
-}
+    use super::*;
+    use crate::api::v1alpha1::reasons::Reason;
+    use crate::domain::route::RouteMode;
 
-fn texts<T: ToString>(list: Option<&[T]>) -> Vec<String> {
-    list.unwrap_or_default().iter().map(ToString::to_string).collect()
+    fn resolve(patch: &Value) -> Result<ResolvedRoute, SpecError> {
+        let mut spec =
+            json!({"referenceCurrency": "EUR", "candidates": [{"name": "a", "connectionRef": {"name": "bank"}}]});
+        for (name, value) in patch.as_object().unwrap() {
+            spec[name] = value.clone();
+        }
+        bank_route(&serde_json::from_value(spec).unwrap())
+    }
+
+    fn with_limit(limit: &Value) -> Result<ResolvedRoute, SpecError> {
+        resolve(&json!({"candidates": [{"name": "a", "connectionRef": {"name": "bank"}, "dailyLimit": limit}]}))
+    }
+
+    #[test]
+    fn an_unset_field_has_its_default() {
+        let route = resolve(&json!({})).unwrap();
+        assert_eq!((route.match_, route.priority, route.holds, route.scorer), (RouteMatch::default(), 0, true, None));
+        assert_eq!(route.rules.mode, RouteMode::Reactive);
+        let candidate = &route.candidates[0];
+        assert_eq!((candidate.connection.as_str(), &candidate.bank_profile_id), ("bank", &None));
+        assert_eq!((&candidate.daily_limit, route.unused_fields), (&None, Vec::new()));
+    }
+
+    #[test]
+    fn match_priority_mode_scorer_and_policy_are_used() {
+        let route = resolve(&json!({
+            "match": {"currencies": ["NOK"], "countries": ["NO"], "rails": ["SEPA"], "minAmount": "1", "maxAmount": "9.5"},
+            "priority": 7, "mode": "Hybrid", "whenNoneAvailable": "Reject",
+            "scorer": {"connectionRef": {"name": "sira"}, "maxAge": "90s"},
+        }))
+        .unwrap();
+        assert_eq!(route.match_.currencies, [Currency::parse("NOK").unwrap()]);
+        assert_eq!(
+            (&*route.match_.countries, &*route.match_.rails),
+            (&["NO".to_owned()][..], &["SEPA".to_owned()][..])
+        );
+        assert_eq!((route.match_.min_amount, route.match_.max_amount), (Some(1.into()), Some(Decimal::new(95, 1))));
+        assert_eq!((route.priority, route.rules.mode, route.holds), (7, RouteMode::Hybrid, false));
+        let (connection, max_age) = ("sira".to_owned(), std::time::Duration::from_secs(90));
+        assert_eq!(route.scorer, Some(RouteScorer { connection, max_age }));
+        assert_eq!(route.unused_fields, Vec::<&str>::new());
+        let default = resolve(&json!({"scorer": {"connectionRef": {"name": "sira"}}})).unwrap();
+        assert_eq!(default.scorer.unwrap().max_age, std::time::Duration::from_mins(10));
+        let stuck = resolve(&json!({"stuck": {"after": "45m"}})).unwrap();
+        assert_eq!(stuck.unused_fields, Vec::<&str>::new());
+        assert_eq!(stuck.stuck.rules.after, std::time::Duration::from_mins(45));
+    }
+
+    #[test]
+    fn a_daily_limit_counts_days_of_its_zone_which_must_exist() {
+        let of = |limit: &Value| with_limit(limit).unwrap().candidates[0].daily_limit.clone().unwrap();
+        let both = of(&json!({"amount": "1000000", "count": 500, "timeZone": "Europe/Oslo"}));
+        assert_eq!((both.amount, both.count, &*both.zone), (Some(1_000_000.into()), Some(500), "Europe/Oslo"));
+        let utc = of(&json!({"count": 1}));
+        assert_eq!((utc.amount, utc.count, &*utc.zone), (None, Some(1), "UTC"));
+        let unknown = with_limit(&json!({"count": 1, "timeZone": "Atlantis/Capital"})).unwrap_err();
+        assert_eq!((unknown.reason, unknown.waiting), (Reason::InvalidSchedule, false));
+        assert!(unknown.message.starts_with("spec.candidates[a].dailyLimit: timeZone must be"), "{}", unknown.message);
+    }
+
+    #[test]
+    fn a_field_that_cannot_be_used_is_named() {
+        for (patch, field) in [
+            (json!({"match": {"currencies": ["eur"]}}), "spec.match.currencies"),
+            (json!({"match": {"minAmount": "-1"}}), "spec.match.minAmount"),
+            (json!({"match": {"maxAmount": "much"}}), "spec.match.maxAmount"),
+            (json!({"scorer": {"connectionRef": {"name": "x"}, "maxAge": "soon"}}), "spec.scorer.maxAge"),
+        ] {
+            let error = resolve(&patch).unwrap_err();
+            assert!(error.reason == Reason::InvalidSpec && error.message.starts_with(field), "{}", error.message);
+        }
+        let amount = with_limit(&json!({"amount": "much"})).unwrap_err();
+        assert!(amount.message.starts_with("spec.candidates[a].dailyLimit.amount"), "{}", amount.message);
+        let count = with_limit(&json!({"count": -1})).unwrap_err();
+        assert!(count.message.starts_with("spec.candidates[a].dailyLimit.count"), "{}", count.message);
+    }
 }

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 
 use crate::api::v1alpha1::common as wire;
 use crate::api::v1alpha1::reasons::Reason;
+use crate::api::v1alpha1::text::CurrencyCode;
 use crate::domain::duration::parse_duration;
+use crate::domain::money::{Currency, parse_unsigned};
 use crate::domain::window::TimeWindow;
 use crate::resolve::spec_error::SpecError;
 
@@ -23,6 +26,22 @@ pub(super) fn number<T: TryFrom<i32>>(field: &str, value: Option<i32>, default: 
 /// Parses an instant field.
 pub(super) fn instant(field: &str, text: &str) -> Result<Timestamp, SpecError> {
     text.parse().map_err(|_| SpecError::invalid(field, "must be an RFC 3339 instant such as \"2030-01-31T18:00:00Z\""))
+}
+
+/// Parses an unsigned decimal field.
+pub(super) fn amount(field: &str, text: Option<&str>) -> Result<Option<Decimal>, SpecError> {
+    text.map(|text| parse_unsigned(text).map_err(|e| SpecError::invalid(field, e))).transpose()
+}
+
+/// Converts a list of currencies.
+pub(super) fn currencies(field: &str, codes: Option<&[CurrencyCode]>) -> Result<Vec<Currency>, SpecError> {
+    let parse = |code: &CurrencyCode| Currency::parse(code).map_err(|e| SpecError::invalid(field, e));
+    codes.unwrap_or_default().iter().map(parse).collect()
+}
+
+/// The texts of a list.
+pub(super) fn texts<T: ToString>(list: Option<&[T]>) -> Vec<String> {
+    list.unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
 /// Converts a list of windows.

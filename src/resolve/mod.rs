@@ -21,6 +21,7 @@ pub mod policy_selection;
 pub mod resync;
 pub mod retention;
 mod route_rules;
+mod route_stuck;
 pub mod secrets;
 mod spec_error;
 pub mod sync_job;
@@ -28,7 +29,8 @@ pub mod sync_job;
 pub use bank_route::{ResolvedRoute, bank_route};
 pub use breaker_policy::{BreakerRules, breaker_policy};
 pub use connection::{
-    ConnectionResolution, ConnectionSources, DesiredConnection, ResolvedConnection, connection, maintenance_windows,
+    ConnectionResolution, ConnectionSources, DesiredConnection, PayoutSupport, ResolvedConnection, connection,
+    maintenance_windows,
 };
 pub use operator::{JobSupport, OperatorOptions};
 pub use policy_selection::{DEFAULT_POLICY, policy_name, select_policy};

@@ -12,10 +12,11 @@ use super::failure_criteria::FailureCriteria;
 use super::fallback::FallbackTarget;
 use super::tls::Tls;
 use crate::domain::breaker::{OverrideMode, Policy};
+use crate::domain::payout::BankPromises;
 use crate::domain::quota::Limit;
 use crate::domain::rights::Rights;
 use crate::domain::window::TimeWindow;
-use crate::profile::{CheckMode, Environment, ExpectedContent, Profile, StatusPattern};
+use crate::profile::{CheckMode, Environment, ExpectedContent, PayoutProfile, Profile, StatusPattern};
 
 /// The effective health check.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,6 +107,8 @@ pub struct Draft {
     pub fallback: Vec<FallbackTarget>,
     /// The state of each feature switch of the profile.
     pub features: BTreeMap<String, bool>,
+    /// What the bank promises about payouts: by the profile, narrowed by the connection.
+    pub promises: BankPromises,
 }
 
 impl Draft {
@@ -160,6 +163,7 @@ impl Draft {
             rights: None,
             fallback: Vec::new(),
             features: profile.features.clone(),
+            promises: profile.payouts.as_ref().map(PayoutProfile::promises).unwrap_or_default(),
             profile,
         }
     }

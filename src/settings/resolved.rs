@@ -16,6 +16,7 @@ use super::failure_criteria::FailureCriteria;
 use super::fallback::FallbackTarget;
 use super::tls::Tls;
 use crate::domain::breaker::Policy;
+use crate::domain::payout::BankPromises;
 use crate::domain::quota::QuotaRules;
 use crate::domain::rights::Rights;
 use crate::domain::window::WindowPosition;
@@ -62,6 +63,7 @@ impl Settings {
             &format!("{:?}{:?}{:?}{}", draft.retry, draft.cache, draft.limits, draft.money_reserve_percent),
             &draft.maintenance.iter().map(ToString::to_string).collect::<Vec<_>>().join(";"),
             &format!("{:?}{:?}{:?}", draft.rights, draft.fallback, draft.features),
+            &format!("{:?}", draft.promises),
         ]);
         let target = short_digest(&[
             &draft.owner,
@@ -202,6 +204,11 @@ impl Settings {
     /// Whether a feature switch of the profile is on; an unknown one is off.
     pub fn feature(&self, name: &str) -> bool {
         self.draft.features.get(name).copied().unwrap_or(false)
+    }
+
+    /// What the bank promises about payouts: what an attempt through it may rest on.
+    pub fn promises(&self) -> &BankPromises {
+        &self.draft.promises
     }
 
     /// Changes with every field.

@@ -49,4 +49,6 @@ pub(super) struct RunTotals {
     pub(super) duplicates: u64,
     /// Time that the provider's responses took.
     pub(super) fetch_time: Duration,
+    /// What a run that succeeds says all the same.
+    pub(super) note: Option<String>,
 }

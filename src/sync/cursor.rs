@@ -121,12 +121,18 @@ pub struct WindowStart<'a> {
     pub lookback: Option<Duration>,
 }
 
-/// Opens a window up to now, starting at the cursor minus the lookback; without a cursor at the job's start, or at the
+/// Opens a window up to now minus the safety lag, starting at the cursor minus the lookback; without a cursor at the job's start, or at the
 /// start of the stream's initial range. After the first window the job's start has no effect: moved past the cursor, it
 /// would leave a gap.
 pub fn open_window(stream: &Stream, start: WindowStart<'_>, now: Timestamp) -> Result<SyncWindow, CursorError> {
     let from = start_of_window(stream, start, now)?;
-    Ok(window(whole_days_from(stream, from), now, granularity(stream)))
+    Ok(window(whole_days_from(stream, from), end_of_window(stream, now), granularity(stream)))
+}
+
+/// Where a new window ends: now, or earlier where the provider shows new records late.
+fn end_of_window(stream: &Stream, now: Timestamp) -> Timestamp {
+    let lag = stream.window.as_ref().and_then(|range| range.safety_lag).unwrap_or_default();
+    now.checked_sub(SignedDuration::try_from(lag).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MIN)
 }
 
 /// Where a new window starts, before what is read more for whole days.
@@ -147,7 +153,7 @@ pub fn start_of_window(stream: &Stream, start: WindowStart<'_>, now: Timestamp) 
             now.checked_sub(reach).unwrap_or(Timestamp::MIN)
         }),
     };
-    Ok(from.min(now))
+    Ok(from.min(end_of_window(stream, now)))
 }
 
 /// Where a window that starts at `from` must start: earlier, if the stream is read in whole days. The records before that
@@ -298,6 +304,26 @@ mod tests {
         };
         let from = |start| open_window(&stream, start, now).unwrap().from;
         assert_eq!((from(first), from(second)), ("2026-09-04T10:00:00Z".into(), "2026-09-04T10:00:00Z".into()));
+    }
+
+    #[test]
+    fn a_window_ends_before_what_the_provider_may_not_show_yet() {
+        let mut stream = stream(10);
+        let range = |stream: &Stream, committed: Option<&str>| {
+            let start = WindowStart { committed, ..WindowStart::default() };
+            let window = open_window(stream, start, at("2026-09-10T00:30:00Z")).unwrap();
+            (window.from, window.to)
+        };
+        stream.window.as_mut().unwrap().safety_lag = Some(Duration::from_hours(1));
+        assert_eq!(range(&stream, Some("2026-09-05")), ("2026-09-04".into(), "2026-09-09".into()));
+        stream.window.as_mut().unwrap().format = Some("%Y-%m-%dT%H:%M:%SZ".to_owned());
+        assert_eq!(range(&stream, Some("2026-09-05T00:00:00Z")).1, "2026-09-09T23:30:00Z");
+        // A cursor within the lag: the stream got it later than the cursor moved there.
+        stream.window.as_mut().unwrap().safety_lag = Some(Duration::from_hours(1000));
+        let (from, to) = range(&stream, Some("2026-09-10T00:00:00Z"));
+        assert!(parse_cursor(&from, Granularity::Instant).unwrap() <= parse_cursor(&to, Granularity::Instant).unwrap());
+        stream.window.as_mut().unwrap().safety_lag = Some(Duration::MAX);
+        assert!(open_window(&stream, WindowStart::default(), at("2026-09-10T00:30:00Z")).is_ok());
     }
 
     #[test]

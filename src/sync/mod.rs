@@ -7,7 +7,7 @@
 //!
 //! - [`context`]: what a run needs besides its plan.
 //! - [`cursor`]: windows and how they advance the cursor.
-//! - [`page`], [`paging`], [`body_text`]: a response body as records and a next page.
+//! - [`page`], [`paging`], [`body_text`]: a response body as records and a next page; [`available`]: the range that it covers.
 //! - [`record`], [`key`], [`mask`]: a record as a row.
 //! - [`account_tokens`], [`account_scope`]: keyed hashes of account numbers.
 //! - `partitions`: those of a run.
@@ -21,6 +21,7 @@
 
 pub mod account_scope;
 pub mod account_tokens;
+pub mod available;
 pub mod body_text;
 pub mod context;
 pub mod convert;

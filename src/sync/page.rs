@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::available::Available;
 use super::body_text::BodyText;
 use super::paging::{self, NextPage, PageRecords, PageRequest, ReturnedToken};
 use crate::domain::run_reason::RunReason;
@@ -46,6 +47,8 @@ pub struct Page {
     pub has_blank_token: bool,
     /// The provider's total of records in the window.
     pub total: Option<u64>,
+    /// The range that the provider says it can show.
+    pub available: Available,
 }
 
 /// A list of records.
@@ -145,6 +148,9 @@ pub fn parse(body: &BodyText, stream: &Stream, requested: PageRequest<'_>) -> Re
         page.removed = slice.map(list);
     }
     let (value, count, last_id) = (|pointer: &str| found.value(pointer), page.records as u64, last_id.read());
+    if let Some(range) = stream.window.as_ref().and_then(|window| window.available.as_ref()) {
+        page.available = Available::of(range, |pointer| value(pointer).ok().flatten());
+    }
     page.total = paging::total(stream, &value, requested.read_before.saturating_add(count));
     let records = PageRecords { count, last_id: last_id.as_deref() };
     page.next = paging::next_page(stream, &value, requested, records, page.total);
@@ -202,7 +208,9 @@ impl<'a> Selection<'a> {
     fn of(body: &'a BodyText, stream: &'a Stream) -> Result<Self, RunReason> {
         let removed = stream.removed.iter().flat_map(|list| &list.at);
         let lists = stream.records.iter().chain(stream.lists.iter().flat_map(|list| &list.at)).chain(removed);
-        let mut pointers: Vec<&str> = lists.map(String::as_str).collect();
+        let available = stream.window.iter().filter_map(|window| window.available.as_ref());
+        let bounds = available.flat_map(|range| range.from.iter().chain(&range.to));
+        let mut pointers: Vec<&str> = lists.chain(bounds).map(String::as_str).collect();
         match &stream.pagination {
             Pagination::Page { next, total, .. } => pointers.extend(next.iter().chain(total).map(String::as_str)),
             Pagination::Offset { total, .. } => pointers.extend(total.iter().map(String::as_str)),

@@ -48,7 +48,8 @@ pub(super) fn note(plan: &SyncPlan) -> Option<String> {
     Some(format!("no partitions: SyncJob {:?} has stored no record with the field {:?}", source.job, source.field))
 }
 
-/// The partitions that the records of another job name.
+/// The partitions that the records of another job name, without those that the job lists itself: by their name, or under
+/// another one with the same parameters. Read twice, their records would be stored twice.
 pub(crate) async fn stored(
     plan: &SyncPlan,
     source: &PartitionsFromPlan,
@@ -59,7 +60,11 @@ pub(crate) async fn stored(
     let mut values = values.map_err(|error| RunError::from(&error))?;
     values.retain(|value| !plan.partitions.iter().any(|listed| listed.name == *value));
     let parameter = parameter(&plan.stream, source);
-    Ok(values.into_iter().map(|value| partition(&plan.stream, source, &parameter, value)).collect())
+    let listed: BTreeSet<String> = plan.partitions.iter().filter_map(|partition| plan.source(partition)).collect();
+    let mut named: Vec<Partition> =
+        values.into_iter().map(|value| partition(&plan.stream, source, &parameter, value)).collect();
+    named.retain(|partition| plan.source(partition).is_none_or(|source| !listed.contains(&source)));
+    Ok(named)
 }
 
 /// The parameter that a value is for: that of the field's name, else the account's, else the only one that is required

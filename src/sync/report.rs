@@ -21,6 +21,7 @@ pub(super) const fn result_of(reason: RunReason) -> RunResult {
         | RunReason::WindowUnstable
         | RunReason::EndOfData
         | RunReason::TotalNotReached
+        | RunReason::RangeNotCovered
         | RunReason::DataNotReady => RunResult::Incomplete,
         RunReason::StopRequested | RunReason::LeaseLost => RunResult::Cancelled,
         RunReason::LeaseHeld | RunReason::StartingDeadlineExceeded => RunResult::Skipped,

@@ -54,7 +54,8 @@ pub async fn run(plan: &SyncPlan, cx: RunContext<'_>) -> RunReport {
         }
     }
     let mut report = build_report(plan, &totals, &errors, &walked);
-    if let Some(note) = partitions::note(plan) {
+    let is_silent = report.result == RunResult::Succeeded && report.failure.detail.is_none();
+    if let Some(note) = partitions::note(plan).or(totals.note).filter(|_| is_silent) {
         report.failure.detail = Some(run_failure::detail(&note));
     }
     cx.metrics.run_ended(&plan.job, &report);

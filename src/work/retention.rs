@@ -1,4 +1,6 @@
-//! Deletes what is past its retention: raw payloads, resolved dead letters, events, and closed run requests.
+//! Deletes what is past its retention: raw payloads, resolved dead letters, events with their deliveries, closed run
+//! requests, decisions, and payouts whose fate is known; deliveries of consumers that were removed, webhooks that cannot
+//! come again, and rate limits that are not used.
 //!
 //! In pieces, each a short transaction, after which the ledger is left to others for as long as the piece took. One
 //! replica deletes, under a lease of the ledger whose fence each piece checks. Nothing is deleted while the wall clock is
@@ -39,10 +41,25 @@ enum Expired {
     DeadLetter,
     Event,
     RunRequest,
+    Decision,
+    Payout,
+    Delivery,
+    Webhook,
+    RateLimit,
 }
 
 impl Expired {
-    const ALL: [Self; 4] = [Self::RawPayload, Self::DeadLetter, Self::Event, Self::RunRequest];
+    const ALL: [Self; 9] = [
+        Self::RawPayload,
+        Self::DeadLetter,
+        Self::Event,
+        Self::RunRequest,
+        Self::Decision,
+        Self::Payout,
+        Self::Delivery,
+        Self::Webhook,
+        Self::RateLimit,
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -50,22 +67,43 @@ impl Expired {
             Self::DeadLetter => "dead_letter",
             Self::Event => "event",
             Self::RunRequest => "run_request",
+            Self::Decision => "decision",
+            Self::Payout => "payout",
+            Self::Delivery => "delivery",
+            Self::Webhook => "webhook",
+            Self::RateLimit => "rate_limit",
         }
     }
 
     const fn piece(self) -> u32 {
         match self {
             Self::RawPayload => RAW_PIECE,
-            Self::DeadLetter | Self::Event | Self::RunRequest => PIECE,
+            Self::DeadLetter
+            | Self::Event
+            | Self::RunRequest
+            | Self::Decision
+            | Self::Payout
+            | Self::Delivery
+            | Self::Webhook
+            | Self::RateLimit => PIECE,
         }
     }
+}
+
+/// How long rows are kept, where a flag says so.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct RetentionPeriods {
+    /// Events.
+    pub events: Duration,
+    /// Decisions and what belongs to them, and payouts whose fate is known.
+    pub decisions: Duration,
 }
 
 /// Deletes what is past its retention.
 pub struct RetentionPruner {
     ledger: Arc<dyn Ledger>,
     clock: Clock,
-    event_retention: Duration,
+    periods: RetentionPeriods,
     lease: PruningLease,
     pruned: IntCounterVec,
     failures: IntCounter,
@@ -76,21 +114,22 @@ pub struct RetentionPruner {
 }
 
 impl RetentionPruner {
-    /// A pruner that keeps events for `event_retention` and holds its lease as `holder`.
+    /// A pruner that keeps rows for their `periods` and holds its lease as `holder`.
     ///
     /// # Errors
     /// If a metric is registered already.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         clock: Clock,
-        event_retention: Duration,
+        periods: RetentionPeriods,
         holder: &str,
         metrics: &Metrics,
     ) -> Result<Self, MetricsError> {
         let gauge = |name, help| metrics.int_gauge(name, help, &[]).map(|all| all.with_label_values::<&str>(&[]));
         let pruned = metrics.counter_from_zero(
             "busbar_retention_pruned_total",
-            "Rows deleted at the end of their retention, by kind: raw_payload, dead_letter, event, run_request.",
+            "Rows deleted at the end of their retention, by kind: raw_payload, dead_letter, event, run_request, decision, \
+             payout, delivery (of a removed consumer), webhook, rate_limit.",
             ["kind"],
             Expired::ALL.map(|kind| [kind.as_str()]),
         )?;
@@ -112,18 +151,7 @@ impl RetentionPruner {
             "Time of the oldest event that is stored. 0 without events, and on replicas that do not delete them.",
         )?;
         let lease = PruningLease::new(&ledger, clock, LEASE, holder);
-        Ok(Self {
-            ledger,
-            clock,
-            event_retention,
-            lease,
-            pruned,
-            failures,
-            raw_payloads,
-            raw_bytes,
-            events,
-            oldest_event,
-        })
+        Ok(Self { ledger, clock, periods, lease, pruned, failures, raw_payloads, raw_bytes, events, oldest_event })
     }
 
     /// Deletes until `stop`.
@@ -183,8 +211,17 @@ impl RetentionPruner {
         match kind {
             Expired::RawPayload => ledger.prune_raw(lease, now, piece).await,
             Expired::DeadLetter => ledger.prune_dead_letters(lease, before(now, RESOLVED_RETENTION), piece).await,
-            Expired::Event => ledger.prune_events(lease, before(now, self.event_retention), piece, now).await,
+            Expired::Event => ledger.prune_events(lease, before(now, self.periods.events), piece, now).await,
             Expired::RunRequest => ledger.prune_requests(lease, before(now, RESOLVED_RETENTION), piece).await,
+            // In whole days: each piece adds a checkpoint to the chain.
+            Expired::Decision => {
+                let before = day_start(before(now, self.periods.decisions));
+                ledger.checkpoint_decisions(lease, before, piece, now).await
+            }
+            Expired::Payout => ledger.prune_payouts(lease, before(now, self.periods.decisions), piece).await,
+            Expired::Delivery => ledger.prune_deliveries(lease, piece).await,
+            Expired::Webhook => ledger.prune_webhooks(lease, piece, now).await,
+            Expired::RateLimit => ledger.prune_buckets(lease, piece, now).await,
         }
     }
 
@@ -209,6 +246,12 @@ impl RetentionPruner {
 fn before(now: Timestamp, retention: Duration) -> Timestamp {
     let retention = SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX);
     now.checked_sub(retention).unwrap_or(Timestamp::MIN)
+}
+
+/// The beginning of its day, in UTC.
+fn day_start(at: Timestamp) -> Timestamp {
+    let seconds = at.as_second();
+    Timestamp::from_second(seconds - seconds.rem_euclid(86_400)).unwrap_or(Timestamp::MIN)
 }
 
 #[cfg(test)]

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use busbar::api::v1alpha1::ProviderConnection;
 use busbar::clock::Clock;
 use busbar::ledger::{self, LedgerUrl, OpenMode};
 use busbar::testbed::control_plane::{Component, Options};
 use busbar::testbed::sim::{BankConfig, BankHandle};
 use serde_json::{Value, json};
 
-use crate::cluster::bank_env::{BankEnv, condition_of};
+use crate::cluster::bank_env::BankEnv;
 use crate::cluster::control_planes::own_plane;
 use crate::cluster::gateway_calls::{caller_token, get, until_response};
 use crate::cluster::namespace::TestNs;
@@ -119,16 +118,7 @@ async fn licence_profiles_are_bound_to_service_accounts() {
     assert_eq!(get(&operator, &earnings, &desk).await.1, "rights_denied");
     let shop = json!({"name": "shop", "kind": "Consumer", "value": "shop"});
     env.put(&fmp_connection(&bank, rights(shop))).await;
-    let message = env
-        .until::<ProviderConnection, _>("fmp", "it is Stalled", |object| {
-            let conditions = &object.status.as_ref()?.conditions;
-            let stalled = condition_of(conditions, "Stalled")?;
-            (stalled == ("True".to_owned(), "NotImplemented".to_owned()))
-                .then(|| conditions.iter().find(|c| c.type_ == "Stalled").unwrap().message.clone())
-        })
-        .await;
-    assert!(message.contains("Consumer"), "{message}");
-    until_response(&operator, &quote(&env.ns), &desk, (404, "connection_not_found")).await;
+    until_response(&operator, &quote(&env.ns), &desk, (403, "rights_denied")).await;
     operator.finish(&env.ns).await;
 }
 

@@ -18,8 +18,8 @@ use crate::kit::binary::run_async;
 use crate::prometheus_operator::install_definitions;
 
 /// The pages with commands, in the order in which a reader follows them.
-const PAGES: [&str; 7] =
-    ["install", "first-bank", "first-sync", "first-route", "production", "operations", "troubleshooting"];
+const PAGES: [&str; 8] =
+    ["install", "first-bank", "first-sync", "first-route", "payouts", "production", "operations", "troubleshooting"];
 
 /// The key of Mono's sandbox in the guide.
 const MONO_KEY: &str = "test_sk_example";
@@ -162,7 +162,7 @@ async fn every_command_of_the_guide_works_in_the_order_of_its_pages() {
             operator = Some(run_pod(&cluster, &pod, &["--allow-provider-addresses=127.0.0.0/8"]).await);
         }
     }
-    assert!(run >= 18 && left_out <= 7, "{run} blocks run, {left_out} left out");
+    assert!(run >= 19 && left_out <= 11, "{run} blocks run, {left_out} left out");
     // What the pages promise.
     for promised in ["ConnectionVerified", "FailedOver", "failed over from bank-a to bank-b", "2/2"] {
         assert!(output.contains(promised), "{promised:?} is not in:\n{output}");

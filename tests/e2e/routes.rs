@@ -290,9 +290,11 @@ async fn a_suspended_route_or_connection_is_excluded() {
     assert!(events.iter().all(|(reason, _)| reason != "NoBankAvailable"), "suspending is no failure: {events:?}");
 
     env.patch_spec::<BankRoute>("payouts", json!({"stuck": {"after": "45m"}, "mode": "Hybrid"})).await;
-    until_route(&env, "Ready names the fields without effect", |s| {
-        let ready = s.conditions.iter().find(|c| c.type_ == "Ready");
-        ready.is_some_and(|c| c.status == "True" && c.message.contains("spec.mode") && c.message.contains("spec.stuck"))
+    until_route(&env, "Ready names no field without effect, and that no prediction counts", |s| {
+        let ready = s.conditions.iter().find(|c| c.type_ == "Ready" && c.status == "True");
+        ready.is_some_and(|c| {
+            c.message.contains("no prediction is in use") && !c.message.contains("not used by this version")
+        })
     })
     .await;
     operator.finish(&env.ns).await;

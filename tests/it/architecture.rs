@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use crate::plain_values::is_plain_value;
 use crate::product_sources::{other_crates, our_modules, product_sources, top};
 use crate::source::{files, paths, read, without_tests, without_text};
 
@@ -39,9 +40,16 @@ const COMMON: &[&str] = &["clock", "metrics", "notify", "tasks", "telemetry"];
 /// Everything that runs things over a network or a runtime: what pure code must not know.
 const KUBE: &[&str] = &["kube", "kube_runtime", "kube_client", "k8s_openapi"];
 
+/// The API server, HTTP servers and the engine of the ledger: not for what calls providers.
+const OUTSIDE: &[&str] = &["kube", "k8s_openapi", "axum", "rusqlite"];
+
 /// The crates that the pure rules may use.
 const DOMAIN: &[&str] =
-    &["cronexpr", "fnv", "hex", "hmac", "jiff", "rust_decimal", "serde", "sha2", "thiserror", "uuid"];
+    &["cronexpr", "fnv", "hex", "hmac", "jiff", "rust_decimal", "serde", "serde_json", "sha2", "thiserror", "uuid"];
+
+/// The crates that texts for users may use.
+const EXPLAIN: &[&str] =
+    &["jiff", "serde", "serde_json", "serde_yaml", "rust_decimal", "thiserror", "secrecy", "kube::Resource"];
 
 const LAYERS: &[Layer] = &[
     Layer { name: "domain", ours: Only(&[]), others: O::Only(DOMAIN) },
@@ -104,20 +112,22 @@ const LAYERS: &[Layer] = &[
         ours: Only(&["domain", "api", "profile", "settings"]),
         others: O::Only(&["jiff", "rust_decimal", "secrecy"]),
     },
-    Layer {
-        name: "provider",
-        ours: Only(&["domain", "profile", "settings", "ledger"]),
-        others: O::AllBut(&["kube", "k8s_openapi", "axum", "rusqlite"]),
-    },
+    Layer { name: "provider", ours: Only(&["domain", "profile", "settings", "ledger"]), others: O::AllBut(OUTSIDE) },
     Layer {
         name: "sync",
         ours: Only(&["domain", "profile", "settings", "provider", "ledger"]),
-        others: O::AllBut(&["kube", "k8s_openapi", "axum", "rusqlite"]),
+        others: O::AllBut(OUTSIDE),
     },
     Layer {
         name: "work",
         ours: Only(&["domain", "profile", "settings", "provider", "ledger", "sync"]),
-        others: O::AllBut(&["kube", "k8s_openapi", "axum", "rusqlite"]),
+        others: O::AllBut(OUTSIDE),
+    },
+    // Decisions on payouts: reads specs and settings as values, and the running connections.
+    Layer {
+        name: "routing",
+        ours: Only(&["domain", "api", "profile", "settings", "resolve", "provider", "ledger"]),
+        others: O::AllBut(&["kube", "k8s_openapi", "axum", "rusqlite", "reqwest"]),
     },
     // A Secret is read here and used elsewhere: its content is a plain value below both.
     Layer {
@@ -136,23 +146,14 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "explain",
         ours: Only(&["domain", "api", "profile", "settings", "resolve"]),
-        others: O::Only(&[
-            "jiff",
-            "serde",
-            "serde_json",
-            "serde_yaml",
-            "rust_decimal",
-            "thiserror",
-            "secrecy",
-            "kube::Resource",
-        ]),
+        others: O::Only(EXPLAIN),
     },
     // The server of both ports: sockets and limits, nothing of what is served.
     Layer { name: "http_server", ours: Only(&["domain"]), others: O::AllBut(KUBE) },
     Layer { name: "admin", ours: Only(&["cluster", "http_server"]), others: O::AllBut(&["rusqlite", "reqwest"]) },
     Layer {
         name: "gateway",
-        ours: Only(&["domain", "profile", "settings", "provider", "ledger", "cluster::auth", "http_server"]),
+        ours: Only(&["domain", "profile", "settings", "provider", "ledger", "routing", "cluster::auth", "http_server"]),
         others: O::AllBut(&["kube_runtime", "rusqlite"]),
     },
     // The bench knows what a bank and an API server look like from outside, nothing of how Busbar works inside.
@@ -169,20 +170,6 @@ const PURE: &[&str] = &["domain", "api", "controllers", "resolve"];
 
 /// A decision is values in, values out: plain data types only, nothing that could wait or reach out.
 const DECIDE: &[&str] = &["jiff", "serde", "serde_json", "rust_decimal", "thiserror", "k8s_openapi", "schemars"];
-
-/// Plain values of other layers that a decision may name although the layer itself is out of bounds: a module or type, as
-/// `ledger::RunId`. Nothing here may wait, hold a lock or reach out. Each addition needs an ADR.
-pub(crate) const PLAIN_VALUES: &[&str] = &[
-    "cluster::events::EventDraft",
-    "cluster::resource::WatchedResource",
-    "ledger::RunId",
-    "ledger::RunRecord",
-    "ledger::RunResult",
-    "ledger::RunTrigger",
-    "work::pool::ActiveRun",
-    "work::pool::JobView",
-    "work::pool::RunRequest",
-];
 
 /// What is wrong in one file, a line each. `path` is relative to `src/`.
 fn violations(path: &str, text: &str, ours: &[String], others: &[String]) -> Vec<String> {
@@ -222,11 +209,6 @@ fn violations(path: &str, text: &str, ours: &[String], others: &[String]) -> Vec
         }
     }
     found
-}
-
-/// Whether `name`, a path within our crate, is one of [`PLAIN_VALUES`] or within one.
-pub(crate) fn is_plain_value(name: &str) -> bool {
-    PLAIN_VALUES.iter().any(|plain| within(name, plain))
 }
 
 /// Each rule's name, and the modules of ours that it names.

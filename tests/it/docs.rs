@@ -288,3 +288,55 @@ fn planted_mistakes_are_found() {
     assert_eq!(missing_places("F1", "not yet"), Vec::<String>::new());
     assert_eq!(requirement_rows("| F9 | x | not yet |\n|---|---|\n| id | y |"), [("F9".into(), "not yet".into())]);
 }
+
+/// The names of the fields of the JSON object that begins in `text`; those of objects within are left out.
+fn fields(text: &str) -> Vec<&str> {
+    let (mut depth, mut found, mut rest) = (0, Vec::new(), text);
+    while let Some(at) = rest.find(['{', '}', '"']) {
+        let (sign, after) = rest[at..].split_at(1);
+        rest = after;
+        match sign {
+            "{" => depth += 1,
+            "}" => depth -= 1,
+            _ => {
+                let Some((string, after)) = rest.split_once('"') else { break };
+                rest = after;
+                if depth == 1 && rest.trim_start().starts_with(':') {
+                    found.push(string);
+                }
+            }
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    found
+}
+
+#[test]
+fn the_bodies_in_the_pages_on_decisions_have_the_fields_of_the_api() {
+    let api: serde_json::Value = serde_json::from_str(&read(root().join("docs/reference/openapi.json"))).unwrap();
+    let pages = [read(root().join("docs/decisions.md")), read(root().join("docs/guide/payouts.md"))];
+    for (page, before, schema, examples) in [
+        (0, "routing/decide\"", "DecideBody", 2),
+        (0, "routing/outcomes\"", "OutcomesBody", 1),
+        (0, "routing/override/{decision_id}` `", "OverrideBody", 1),
+        (0, "routing/adjustments` `", "AdjustmentBody", 1),
+        (0, "routing/simulate` `", "SimulateBody", 1),
+        (1, "\ndecide decide '", "DecideBody", 1),
+        (1, "\ndecide outcomes '", "OutcomesBody", 1),
+    ] {
+        let known = &api["components"]["schemas"][schema]["properties"];
+        let found: Vec<_> = pages[page].split(before).skip(1).collect();
+        assert_eq!(found.len(), examples, "{before}");
+        for text in found {
+            let names = fields(&text[text.find('{').unwrap()..]);
+            assert!(!names.is_empty(), "{before}");
+            for name in names {
+                assert!(known.get(name).is_some(), "{before}: {schema} has no field {name}");
+            }
+        }
+    }
+    let most = &api["components"]["schemas"]["DecideBody"]["properties"]["rates"]["description"];
+    assert!(most.as_str().unwrap().ends_with("At most 32.") && pages[0].contains("| `rates` | 32 |"), "{most}");
+}

@@ -1,6 +1,7 @@
 //! Rejects rules of the architecture test that name no module: a rule for what is gone protects nothing.
 
-use crate::architecture::{PLAIN_VALUES, governs, rules};
+use crate::architecture::{governs, rules};
+use crate::plain_values::PLAIN_VALUES;
 use crate::product_sources::product_sources;
 use crate::source::read;
 

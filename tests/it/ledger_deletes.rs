@@ -3,7 +3,7 @@
 use crate::source::{files, read};
 
 /// What a user asks for on any replica: it deletes by an id that is never used again, or by the state of the row.
-const ASKED_FOR: [&str; 2] = ["discard_dead_request", "purge_dead_requests"];
+const ASKED_FOR: [&str; 3] = ["discard_dead_request", "purge_dead_requests", "remove_consumer"];
 /// First words of the names of deletions.
 const VERBS: [&str; 9] = ["delete", "prune", "purge", "discard", "forget", "remove", "erase", "clear", "drop"];
 

@@ -1,7 +1,8 @@
 //! Checks that pure files are pure: a source file whose module documentation says "Pure." names nothing that waits, does
 //! I/O, reads a clock or draws a random number, whatever its layer allows.
 
-use crate::architecture::{is_plain_value, within};
+use crate::architecture::within;
+use crate::plain_values::is_plain_value;
 use crate::product_sources::product_sources;
 use crate::source::{paths, read, without_tests, without_text};
 

@@ -286,3 +286,38 @@ async fn a_replay_does_not_replace_an_equal_record_without_an_id() {
     assert!(env.letters().await[0].resolved.is_none(), "it is not known which of the two is stored");
     assert_eq!(env.bank.stored().await, 1);
 }
+
+/// Changes since a token, with the records that the bank withdrew.
+const CHANGES: &str = "record: transaction, records: [/data], removed: {at: [/removed], key: /id}, key: /id, commitScope: Window, pagination: {kind: token, from: {kind: body, pointers: [/next]}, to: {kind: query, parameter: after}, more: /more}, time: {pointer: /date}, money: {amount: /amount, repr: decimalString, currency: {kind: const, code: EUR}, sign: {kind: signed}}, fields: {narration: /text}";
+
+#[tokio::test]
+async fn a_replay_does_not_bring_back_a_record_that_was_withdrawn_meanwhile() {
+    let renamed = |id: &str| json!({"id": id, "date": "2026-11-01", "value": "7.00", "text": ""});
+    let answer = move |query: &Query| {
+        let none = || json!([]);
+        let (data, removed, next) = match query.get("after").map(String::as_str) {
+            None => (json!([entry("a", "1.00"), renamed("x"), renamed("y"), renamed("z")]), none(), "1"),
+            // On a later page of the same window, and in a later window.
+            Some("1") => (none(), json!([{"id": "z"}]), "2"),
+            Some("2") => (none(), json!([{"id": "x"}, {"id": "never"}]), "3"),
+            Some(_) => (none(), none(), "3"),
+        };
+        ok(json!({"data": data, "removed": removed, "next": next, "more": next == "1"}))
+    };
+    let mut env = Env::start(CHANGES, answer).await;
+    env.bank.plan.dead_letter_budget_percent = 100;
+    env.store(RawStorage::Encrypted);
+    for _ in 0..2 {
+        assert_eq!(env.bank.record().await.result, Some(RunResult::Succeeded));
+    }
+    assert_eq!((env.bank.stored().await, env.letters().await.len()), (1, 3));
+    let fixed = ListBank::of(&CHANGES.replace("/amount", "/value"), "http://127.0.0.1:1".to_owned()).await.plan;
+    let plan = SyncPlan { stream: fixed.stream, ..env.bank.plan.clone() };
+    let outcomes = env.replay(&plan, crate::kit::time::now()).await;
+    assert_eq!(outcomes, [ReplayOutcome::Superseded, ReplayOutcome::Replayed, ReplayOutcome::Superseded]);
+    let rows = env.bank.sync.ledger.list_transactions(&TransactionFilter::default(), 10).await.unwrap();
+    let mut keys: Vec<_> = rows.iter().map(|row| row.record.key.as_str()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["a", "y"]);
+    assert!(env.letters().await.iter().all(|letter| letter.resolved.is_some()));
+}

@@ -9,9 +9,11 @@
 pub(crate) mod banks;
 pub(crate) mod binary;
 pub(crate) mod connections;
+pub(crate) mod decision_server;
 pub(crate) mod generated_response;
 pub(crate) mod hostile_provider;
 pub(crate) mod http;
+pub(crate) mod late_choices;
 pub(crate) mod list_bank;
 pub(crate) mod logs;
 pub(crate) mod metrics;

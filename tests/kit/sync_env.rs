@@ -55,7 +55,10 @@ impl SyncEnv {
     /// Waits for the end of the run that was started.
     pub(crate) async fn finished(&self, plan: &SyncPlan) -> JobView {
         let mut changes = pin!(self.reconcile_queue.subscribe(Kind::SyncJob, None));
-        changes.next().await.unwrap();
+        // A requested run is enqueued at its start too.
+        while self.pool.active(&plan.job).is_some() {
+            changes.next().await.unwrap();
+        }
         self.pool.view(&plan.job, RUNS).await.unwrap()
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use busbar::ledger::{self, Ledger, LedgerUrl, OpenMode};
 use busbar::testbed::postgres::PostgresServer;
-use sqlx::{Connection as _, PgConnection, Row as _};
+use sqlx::{PgConnection, Row as _};
 
 use super::workload::{Extras, Workload};
 use super::{per_second, rate};
@@ -67,12 +67,13 @@ pub(super) async fn run(figures: &mut Figures, work: &Workload) -> f64 {
 
 /// A database with the ledger's schema.
 struct Database {
+    server: &'static PostgresServer,
     url: String,
 }
 
 impl Database {
-    async fn create(server: &PostgresServer, work: &Workload) -> Self {
-        let database = Self { url: server.create_database().await.expect("a database") };
+    async fn create(server: &'static PostgresServer, work: &Workload) -> Self {
+        let database = Self { server, url: server.create_database().await.expect("a database") };
         // Its schema and the plan of the bank's first response: neither belongs to a load.
         database.open().await.close().await;
         assert!(work.rows > 0);
@@ -85,7 +86,9 @@ impl Database {
     }
 
     async fn connect(&self) -> PgConnection {
-        PgConnection::connect(&self.url).await.expect("a connection")
+        // The driver does not read a URL without a host, as that of a socket is.
+        let name = self.url.split_once("@/").and_then(|(_, rest)| rest.split('?').next()).expect("a name");
+        self.server.connect(name).await.expect("a connection")
     }
 
     async fn run(&self, work: &Workload, extras: Extras) -> Duration {
@@ -140,8 +143,8 @@ impl Database {
 }
 
 /// How long COPY takes for the rows of `from`, into the same table with the same indexes in a database of its own.
-async fn copy_rows(server: &PostgresServer, from: &Database) -> Duration {
-    let target = Database { url: server.create_database().await.expect("a database") };
+async fn copy_rows(server: &'static PostgresServer, from: &Database) -> Duration {
+    let target = Database { server, url: server.create_database().await.expect("a database") };
     target.open().await.close().await;
     let (mut source, mut sink) = (from.connect().await, target.connect().await);
     let streams = copy_out(&mut source, "COPY streams TO STDOUT").await;

@@ -144,9 +144,15 @@ impl Workload {
         let plan = Arc::new(plan);
         let began = self.clock.mono();
         assert_eq!(pool.start(Arc::clone(&plan), connection, request), StartOutcome::Accepted);
-        ended.next().await.expect("the run ends");
-        let took = self.clock.mono().since(began);
-        let view = pool.view(&plan.job, 1).await.expect("the run's record");
+        // The job is enqueued when the start of the run is stored, too.
+        let (took, view) = loop {
+            ended.next().await.expect("the run ends");
+            let took = self.clock.mono().since(began);
+            let view = pool.view(&plan.job, 1).await.expect("the run's record");
+            if view.last[0].result.is_some() {
+                break (took, view);
+            }
+        };
         assert_eq!(view.last[0].result, Some(RunResult::Succeeded), "{:?}", view.last_outcome);
         assert_eq!(view.last[0].counts.fetched, self.rows, "every record was read");
         took

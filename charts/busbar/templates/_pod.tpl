@@ -51,6 +51,9 @@
 {{- with $v.operator.eventRetention }}
 - --event-retention={{ . }}
 {{- end }}
+{{- with $v.operator.decisionRetention }}
+- --decision-retention={{ . }}
+{{- end }}
 {{- with $v.operator.auditMaxSize }}
 - --audit-max-size={{ . }}
 {{- end }}
@@ -79,6 +82,29 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- with $v.amqp }}
+{{- if .url }}
+- {{ printf "--amqp=%s" .url | quote }}
+{{- if .existingSecret }}
+- --amqp-password-file=/etc/busbar/amqp/password
+{{- end }}
+{{- if .caSecret.name }}
+- --amqp-ca-file=/etc/busbar/amqp-ca/ca.crt
+{{- end }}
+{{- with .domain }}
+- --events-domain={{ . }}
+{{- end }}
+{{- with .messageTTL }}
+- --amqp-message-ttl={{ . }}
+{{- end }}
+{{- with .maxLength }}
+- --amqp-max-length={{ int . }}
+{{- end }}
+{{- with .queueType }}
+- --amqp-queue-type={{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if $v.gateway.enabled }}
 - --gateway-address=:{{ int $v.gateway.port }}
 - --gateway-tls-cert=/etc/busbar/tls/tls.crt
@@ -100,6 +126,15 @@
 {{- end }}
 {{- with $v.gateway.finastraAlias }}
 - --finastra-alias={{ . }}
+{{- end }}
+{{- with $v.gateway.defaultNamespace }}
+- --gateway-default-namespace={{ . }}
+{{- end }}
+{{- with $v.gateway.consumerRate }}
+- --gateway-consumer-rate={{ . }}
+{{- end }}
+{{- with $v.gateway.consumerBurst }}
+- --gateway-consumer-burst={{ int . }}
 {{- end }}
 {{- else }}
 - --gateway-address=off
@@ -244,6 +279,16 @@ spec:
           readOnly: true
         {{- end }}
         {{- end }}
+        {{- if and $v.amqp.url $v.amqp.existingSecret }}
+        - name: amqp-password
+          mountPath: /etc/busbar/amqp
+          readOnly: true
+        {{- end }}
+        {{- if and $v.amqp.url $v.amqp.caSecret.name }}
+        - name: amqp-ca
+          mountPath: /etc/busbar/amqp-ca
+          readOnly: true
+        {{- end }}
         {{- if include "busbar.keysSecretName" . }}
         - name: keys
           mountPath: /etc/busbar/keys
@@ -314,6 +359,27 @@ spec:
 - name: ledger
   persistentVolumeClaim:
     claimName: {{ $v.ledger.persistence.existingClaim }}
+{{- end }}
+{{- with $v.amqp }}
+{{- if and .url .existingSecret }}
+- name: amqp-password
+  secret:
+    secretName: {{ .existingSecret }}
+    items:
+      - key: {{ .key }}
+        path: password
+    # Readable by the group of fsGroup only.
+    defaultMode: 288
+{{- end }}
+{{- if and .url .caSecret.name }}
+- name: amqp-ca
+  secret:
+    secretName: {{ .caSecret.name }}
+    items:
+      - key: {{ .caSecret.key }}
+        path: ca.crt
+    defaultMode: 288
+{{- end }}
 {{- end }}
 {{- with include "busbar.keysSecretName" . }}
 - name: keys

@@ -33,6 +33,8 @@ string_enum!(
         Available,
         /// `BankRoute`: available, but with fewer candidates than declared. Only while True.
         Degraded,
+        /// `BankRoute`: payouts wait for a person. Only while True.
+        PayoutsHeld,
         /// `spec.suspend` is true. Only while True.
         Suspended,
     }
@@ -73,6 +75,8 @@ string_enum!(
         FailureStreakReached,
         /// Consecutive runs without a record reached `sla.emptyStreak`.
         EmptyStreakReached,
+        /// The requests of a partition took longer than `sla.fetchDuration`.
+        FetchDurationExceeded,
         /// A resync (`spec.resync`, or requested over HTTP) was completed.
         ResyncCompleted,
         /// An older `SyncJob` reads the same source; this one does not run.
@@ -85,6 +89,18 @@ string_enum!(
         FailedBack,
         /// No bank is available for the reference payout.
         NoBankAvailable,
+        /// A pin names a bank that is excluded: it has no effect until the bank is available.
+        PinWithoutEffect,
+        /// Mode `Hybrid`: the forecast proposes a failover, which waits for approval.
+        FailoverProposed,
+        /// A proposed failover was rejected.
+        ProposalRejected,
+        /// A proposed failover was neither approved nor rejected in time.
+        ProposalLapsed,
+        /// Payouts wait for a person: their fate could not be proven, or one was executed twice.
+        PayoutHeld,
+        /// Exchanges or queues of the message broker differ from the declared ones; about the leader lease.
+        TopologyMismatch,
         /// `circuitOverride` took effect.
         OverrideApplied,
         /// `circuitOverride` expired.
@@ -177,5 +193,8 @@ reasons!(
     // Available, Degraded.
     CandidateAvailable [Available]: "A bank is available for the reference payout." => "None.",
     NoBankAvailable [Available]: "No candidate is available for the reference payout." => "See status.candidates for the reason of each.",
+    PinWithoutEffect [Available]: "A bank is available, but not the one that a pin names: it is excluded, so the pin has no effect." => "None: the pin takes effect when the bank is available; or remove the pin.",
+    ScorerNotFound [Degraded]: "spec.scorer references a connection that does not exist; the built-in forecaster is used." => "Create the connection named in the message, or remove spec.scorer.",
+    PayoutsHeld [PayoutsHeld]: "Payouts of the route wait for a person: their fate could not be proven, or one was executed twice." => "List them (GET /api/treasury/payouts?state=held, and state=frozen), and resolve each with the bank's evidence.",
     CandidatesUnresolved [Degraded]: "Some candidates reference a connection that does not exist." => "Create the connections named in the message, or remove the candidates.",
 );

@@ -16,7 +16,9 @@ pub(super) fn append(page: &mut String) {
          ### `data.error`\n\n| error | status | meaning | remedy |\n|---|---|---|---|\n",
     );
     for error in ErrorCode::ALL {
-        row(page, &[&code(error.as_str()), error.status().as_str(), error.meaning(), error.remedy()]);
+        let other = error.final_status().map(|status| format!(", {}", status.as_str())).unwrap_or_default();
+        let status = error.status().as_str().to_owned() + &other;
+        row(page, &[&code(error.as_str()), &status, error.meaning(), error.remedy()]);
     }
     let failures = FailureReason::ALL.iter().map(|reason| [reason.as_str(), reason.meaning(), reason.remedy()]);
     let text = "`data.details.reason` of `provider_failed`, `circuit_open`, `bulkhead_full`, `quota_exhausted` and \

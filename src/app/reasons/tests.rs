@@ -5,8 +5,11 @@
 
 mod circuits;
 mod connections;
+mod decisions;
 mod jobs;
+mod payouts;
 mod policies;
+mod predictions;
 mod records;
 mod routes;
 mod runs;
@@ -19,6 +22,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::api::v1alpha1::common::Condition as ApiCondition;
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
+use crate::app::outbox_wiring::topology_event;
 use crate::cluster::events::EventDraft;
 use crate::controllers::conditions::from_api;
 use crate::domain::conditions::{Condition, ConditionStatus, check_invariants};
@@ -32,9 +36,15 @@ struct Emitted {
     events: BTreeSet<String>,
     circuits: BTreeSet<String>,
     candidates: BTreeSet<String>,
+    problems: BTreeSet<String>,
+    obstacles: BTreeSet<String>,
+    predictions: BTreeSet<String>,
     results: BTreeSet<String>,
     runs: BTreeSet<String>,
     rejections: BTreeSet<String>,
+    attempt_states: BTreeSet<String>,
+    holds: BTreeSet<String>,
+    refusals: BTreeSet<String>,
 }
 
 impl Emitted {
@@ -57,8 +67,12 @@ static EMITTED: LazyLock<Emitted> = LazyLock::new(|| {
     let snapshots = circuits::emit(&mut emitted);
     connections::emit(snapshots, &mut emitted);
     routes::emit(&mut emitted);
+    decisions::emit(&mut emitted);
     policies::emit(&mut emitted);
+    predictions::emit(&mut emitted);
     records::emit(&mut emitted);
+    payouts::emit(&mut emitted);
+    emitted.add_events(&[topology_event("a queue differs".to_owned())]);
     emitted
 });
 
@@ -123,6 +137,21 @@ fn every_reason_of_a_candidate_is_emitted_and_documented() {
 }
 
 #[test]
+fn every_problem_of_a_decision_request_is_emitted_and_documented() {
+    assert_same(&EMITTED.problems, names(problems()));
+}
+
+#[test]
+fn every_reason_of_an_unresolved_attempt_is_emitted_and_documented() {
+    assert_same(&EMITTED.obstacles, names(obstacles()));
+}
+
+#[test]
+fn every_reason_of_a_refused_prediction_is_emitted_and_documented() {
+    assert_same(&EMITTED.predictions, names(super::predictions()));
+}
+
+#[test]
 fn every_result_of_a_run_is_emitted_and_documented() {
     assert_same(&EMITTED.results, names(results()));
 }
@@ -135,6 +164,21 @@ fn every_reason_of_a_run_is_emitted_and_documented() {
 #[test]
 fn every_reason_of_a_rejected_record_is_emitted_and_documented() {
     assert_same(&EMITTED.rejections, names(rejections()));
+}
+
+#[test]
+fn every_state_of_an_attempt_is_emitted_and_documented() {
+    assert_same(&EMITTED.attempt_states, names(attempt_states()));
+}
+
+#[test]
+fn every_reason_of_a_held_payout_is_emitted_and_documented() {
+    assert_same(&EMITTED.holds, names(holds()));
+}
+
+#[test]
+fn every_reason_of_a_refused_act_on_a_payout_is_emitted_and_documented() {
+    assert_same(&EMITTED.refusals, names(refusals()));
 }
 
 #[test]

@@ -24,6 +24,10 @@ const AVAILABLE: (&str, &str) = (
     "busbar_route_available_candidates",
     "Candidates of a route that could take the reference payout; 0 if its spec cannot be used.",
 );
+const PROPOSAL: (&str, &str) = (
+    "busbar_route_proposal_pending",
+    "1 while a failover that the forecast proposes waits for approval (mode Hybrid), else 0.",
+);
 const LABELS: [&str; 2] = ["namespace", "route"];
 
 /// Failovers since the process started, by route. Cloning shares them.
@@ -36,6 +40,11 @@ impl FailoverCounts {
         for _ in events.iter().filter(|event| event.reason == EventReason::FailedOver) {
             *self.lock().entry(route.clone()).or_default() += 1;
         }
+    }
+
+    /// The failovers of all routes.
+    pub fn total(&self) -> u64 {
+        self.lock().values().sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, u64>> {
@@ -69,6 +78,7 @@ impl BatchCollector for RouteCollector {
         vec![
             MetricInfo::new(MetricType::COUNTER, FAILOVERS.0, FAILOVERS.1, &LABELS),
             MetricInfo::new(MetricType::GAUGE, AVAILABLE.0, AVAILABLE.1, &LABELS),
+            MetricInfo::new(MetricType::GAUGE, PROPOSAL.0, PROPOSAL.1, &LABELS),
         ]
     }
 }
@@ -76,6 +86,7 @@ impl BatchCollector for RouteCollector {
 fn families(routes: &[Arc<BankRoute>], failovers: &FailoverCounts) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let counter = IntCounterVec::new(Opts::new(FAILOVERS.0, FAILOVERS.1), &LABELS)?;
     let gauge = IntGaugeVec::new(Opts::new(AVAILABLE.0, AVAILABLE.1), &LABELS)?;
+    let proposals = IntGaugeVec::new(Opts::new(PROPOSAL.0, PROPOSAL.1), &LABELS)?;
     for route in routes {
         let key = route.key();
         let labels = [&*key.namespace, &*key.name];
@@ -85,8 +96,10 @@ fn families(routes: &[Arc<BankRoute>], failovers: &FailoverCounts) -> Result<Vec
         if let Some(status) = status.filter(|status| status.observed_generation.is_some_and(|seen| seen >= 0)) {
             gauge.with_label_values(&labels).set(status.available_candidates.unwrap_or_default().into());
         }
+        let is_pending = status.is_some_and(|status| status.proposal.is_some());
+        proposals.with_label_values(&labels).set(is_pending.into());
     }
-    Ok([counter.collect(), gauge.collect()].concat())
+    Ok([counter.collect(), gauge.collect(), proposals.collect()].concat())
 }
 
 #[cfg(test)]
@@ -112,7 +125,11 @@ mod tests {
             failovers.count(&ObjectKey::new("ns", "moved"), &events);
         }
         let routes = [
-            route("moved", r#"{"observedGeneration": 1, "availableCandidates": 2}"#),
+            route(
+                "moved",
+                r#"{"observedGeneration": 1, "availableCandidates": 2,
+                    "proposal": {"candidate": "b", "untilTime": "2026-03-01T12:00:00Z"}}"#,
+            ),
             route("rejected", r#"{"observedGeneration": 3}"#),
             route("new", r#"{"observedGeneration": -1}"#),
         ];
@@ -123,6 +140,8 @@ mod tests {
             "busbar_route_failovers_total{namespace=\"ns\",route=\"new\"} 0\n",
             "busbar_route_available_candidates{namespace=\"ns\",route=\"moved\"} 2\n",
             "busbar_route_available_candidates{namespace=\"ns\",route=\"rejected\"} 0\n",
+            "busbar_route_proposal_pending{namespace=\"ns\",route=\"moved\"} 1\n",
+            "busbar_route_proposal_pending{namespace=\"ns\",route=\"new\"} 0\n",
         ] {
             assert!(text.contains(line), "{line} {text}");
         }

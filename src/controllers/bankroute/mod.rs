@@ -4,12 +4,18 @@
 //! once.
 
 pub mod decide;
+mod evaluation;
+mod failover;
+pub mod inputs;
+pub mod legacy_metrics;
 pub mod metrics;
+mod observe;
+mod outbox;
+mod payouts;
+mod proposal;
 pub mod resolution;
 #[cfg(test)]
 mod tests;
-
-use jiff::Timestamp;
 
 use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::{BankRouteStatus, CandidateState};
@@ -20,22 +26,21 @@ use crate::cluster::resource::HasStatus;
 use crate::cluster::resource::WatchedResource;
 use crate::controllers::conditions::status_of;
 use crate::controllers::{Ctx, Decision, ReconcileError, Reconciler};
-use crate::domain::breaker::EffectiveState;
 use crate::domain::conditions::ConditionStatus;
+use crate::domain::event::OutboxEvent;
 use crate::domain::key::{Kind, ObjectKey};
-use crate::domain::route::CandidateHealth;
 use crate::domain::time::Now;
-use crate::profile::CheckMode;
-use crate::provider::connection::Connection;
 
-use self::decide::{ConnectionState, RouteInputs};
+use self::inputs::{RouteInputs, RouteStep};
 
 impl WatchedResource for BankRoute {
     const KIND: Kind = Kind::BankRoute;
 
     fn references(&self) -> Vec<(Kind, ObjectKey)> {
         let key = self.key();
-        self.spec.candidates.iter().map(|c| (Kind::ProviderConnection, key.sibling(&*c.connection_ref.name))).collect()
+        let candidates = self.spec.candidates.iter().map(|candidate| &candidate.connection_ref);
+        let connections = candidates.chain(self.spec.scorer.as_ref().map(|scorer| &scorer.connection_ref));
+        connections.map(|reference| (Kind::ProviderConnection, key.sibling(&*reference.name))).collect()
     }
 }
 
@@ -60,28 +65,12 @@ impl HasStatus for BankRoute {
         let ready = |s: &BankRouteStatus| status_of(&s.conditions, ConditionType::Ready);
         let excluded =
             |s: &BankRouteStatus| s.candidates.iter().filter(|c| c.state == CandidateState::Excluded).count();
+        let held = |s: &BankRouteStatus| s.held_payouts.unwrap_or_default();
         new.active != old.active
+            || held(new) > held(old)
             || (new.available == Some(TriState::False) && old.available != new.available)
             || excluded(new) > excluded(old)
             || (ready(old) == ConditionStatus::True && ready(new) == ConditionStatus::False)
-    }
-}
-
-/// The state of a running connection, as far as it decides on payouts.
-fn connection_state(live: &Connection, now: Timestamp) -> ConnectionState {
-    let (snapshot, settings) = (live.snapshot(), live.settings());
-    let passive = settings.health_check().mode == CheckMode::Passive;
-    ConnectionState::Live {
-        // Without an access token the bank is not at fault, but payouts through it would fail.
-        effective: match snapshot.effective {
-            EffectiveState::Closed if live.token_unavailable() => EffectiveState::Open,
-            effective => effective,
-        },
-        health: CandidateHealth::of(snapshot.unhealthy, snapshot.ever_healthy, passive),
-        suspended: settings.suspended(),
-        maintenance: settings.maintenance(now),
-        // In steps of a thousandth: the estimate of a bank that is well moves by less with each check.
-        success: snapshot.success.get().next_multiple_of(1_000),
     }
 }
 
@@ -91,35 +80,14 @@ pub struct BankRouteReconciler;
 impl Reconciler for BankRouteReconciler {
     type Object = BankRoute;
     type Observed = RouteInputs;
-    type Step = std::convert::Infallible;
+    type Step = RouteStep;
 
     fn depends_on(object: &BankRoute) -> Vec<(Kind, ObjectKey)> {
         object.references()
     }
 
     async fn observe(ctx: &Ctx, object: &BankRoute) -> Result<RouteInputs, ReconcileError> {
-        let key = object.key();
-        let now = ctx.clock.now().wall;
-        let connections = object
-            .spec
-            .candidates
-            .iter()
-            .map(|candidate| {
-                let connection = key.sibling(&*candidate.connection_ref.name);
-                match ctx.stores.connections.get(&connection) {
-                    None => ConnectionState::Missing,
-                    Some(stored) => match ctx.registry.get(&connection) {
-                        Some(live) if Some(&**live.uid()) == stored.metadata.uid.as_deref() => {
-                            connection_state(&live, now)
-                        }
-                        _ => ConnectionState::NotReady,
-                    },
-                }
-            })
-            .collect();
-        let exists = || ctx.stores.routes.get(&key).is_some();
-        let route = resolution::resolve(&ctx.resolutions.routes, &key, object, exists);
-        Ok(RouteInputs { route, connections })
+        Ok(observe::observe(ctx, object).await)
     }
 
     fn decide(
@@ -127,20 +95,24 @@ impl Reconciler for BankRouteReconciler {
         previous: Option<&BankRouteStatus>,
         inputs: &RouteInputs,
         now: Now,
-    ) -> Decision<BankRouteStatus, std::convert::Infallible> {
+    ) -> Decision<BankRouteStatus, RouteStep> {
         decide::decide(object, previous, inputs, now)
+    }
+
+    fn outbox_events(
+        object: &BankRoute,
+        previous: Option<&BankRouteStatus>,
+        status: &BankRouteStatus,
+    ) -> Vec<OutboxEvent> {
+        outbox::failover_event(object, previous, status).into_iter().collect()
     }
 
     fn reported(ctx: &Ctx, object: &BankRoute, events: &[EventDraft]) {
         ctx.failovers.count(&object.key(), events);
     }
 
-    async fn act(
-        _: &Ctx,
-        _: &BankRoute,
-        _: RouteInputs,
-        _: Vec<std::convert::Infallible>,
-    ) -> Result<(), ReconcileError> {
+    async fn act(ctx: &Ctx, object: &BankRoute, _: RouteInputs, steps: Vec<RouteStep>) -> Result<(), ReconcileError> {
+        observe::act(ctx, object, steps).await;
         Ok(())
     }
 }

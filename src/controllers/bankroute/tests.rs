@@ -1,8 +1,12 @@
 //! Route statuses for given connection states: values in, values out.
 
+mod forecast;
+mod reports;
+
 use std::sync::Arc;
 
-use super::decide::{ConnectionState, RouteInputs, decide};
+use super::decide::{ConnectionState, decide};
+use super::inputs::RouteInputs;
 use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::{BankRouteSpec, BankRouteStatus, Candidate, CandidateState, Fee, Tier};
 use crate::api::v1alpha1::common::{LocalRef, TimeWindow, TriState};
@@ -52,7 +56,7 @@ fn route() -> BankRoute {
 }
 
 fn inputs(route: &BankRoute, connections: &[ConnectionState]) -> RouteInputs {
-    RouteInputs { route: bank_route(&route.spec).map(Arc::new), connections: connections.to_vec() }
+    RouteInputs::of(bank_route(&route.spec).map(Arc::new), connections.to_vec())
 }
 
 fn run(

@@ -26,16 +26,20 @@ use crate::domain::breaker::{EffectiveState, Snapshot};
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::health::{Health, RiskTier};
 use crate::domain::time::Now;
-use crate::resolve::{DesiredConnection, SpecError};
+use crate::resolve::{DesiredConnection, PayoutSupport, SpecError};
 
 /// The state of a connection whose credential the provider itself rejects.
 const REJECTED: &str = "credential rejected by the provider: correct the Secret referenced by spec.auth";
 
-const SUSPENDED: &str = "spec.suspend is true: no probes, no syncs, no calls";
+const SUSPENDED: &str = "spec.suspend is true: no probes, no syncs, no calls; open payouts are still followed";
 
 /// What Ready says in addition where any page with an expected status passes the health check.
 const STATUS_ONLY: &str = "; health checks compare the status only, and an HTML page would pass: set \
                            healthCheck.expectedContentType or healthCheck.expectedJSONPointer";
+
+/// What Ready says in addition where payouts go through a bank that cannot be asked about them.
+const MANUAL_ONLY: &str = "; payouts with an unknown outcome are ManualOnly: the bank cannot be asked, because neither \
+                           inquiry nor recall is defined by the profile and left on by spec.payouts";
 
 /// One step of `act`.
 #[derive(Clone, Debug, PartialEq)]
@@ -201,7 +205,7 @@ fn ready(
     inputs: &ConnectionInputs,
     live: &LiveConnection,
 ) {
-    let unused = unused_fields_note(&inputs.unused_fields);
+    let unused = format!("{}{}", payouts_note(inputs), unused_fields_note(&inputs.unused_fields));
     let was_verified =
         last_ready.is_some_and(|s| reason_of(&s.conditions, ConditionType::Ready) == Some(Reason::Verified.as_str()));
     match live.verification {
@@ -237,6 +241,16 @@ fn ready(
             let message = format!("accepted, not verified: {cause}{unused}");
             conditions.set(ConditionType::Ready, true, Reason::Unverified, message);
         }
+    }
+}
+
+/// What Ready says of payouts: nothing, unless a route sends some through a bank that cannot be asked about them, or the
+/// spec sets `payouts`.
+fn payouts_note(inputs: &ConnectionInputs) -> &'static str {
+    match inputs.desired.as_ref().map(|desired| desired.payouts) {
+        Ok(PayoutSupport::ManualOnly) => MANUAL_ONLY,
+        Ok(PayoutSupport::NotStated) if inputs.consumers.bank_routes > 0 => MANUAL_ONLY,
+        _ => "",
     }
 }
 

@@ -10,6 +10,7 @@ pub mod decide;
 pub mod first_seen;
 pub mod inputs;
 pub mod observe;
+mod outbox;
 pub mod resolution;
 pub mod restore;
 pub mod secret_reload;
@@ -31,6 +32,7 @@ use crate::cluster::resource::WatchedResource;
 use crate::controllers::conditions::status_of;
 use crate::controllers::{Ctx, Decision, ReconcileError, Reconciler};
 use crate::domain::conditions::ConditionStatus;
+use crate::domain::event::OutboxEvent;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
 use crate::resolve::policy_name;
@@ -131,6 +133,14 @@ impl Reconciler for ProviderConnectionReconciler {
         now: Now,
     ) -> Decision<ProviderConnectionStatus, decide::ConnectionStep> {
         decide::decide(object, previous, &observation.inputs, now)
+    }
+
+    fn outbox_events(
+        object: &ProviderConnection,
+        previous: Option<&ProviderConnectionStatus>,
+        status: &ProviderConnectionStatus,
+    ) -> Vec<OutboxEvent> {
+        outbox::circuit_event(object, previous, status).into_iter().collect()
     }
 
     async fn act(

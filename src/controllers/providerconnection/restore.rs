@@ -112,6 +112,7 @@ mod tests {
     use crate::controllers::providerconnection::inputs::VerificationState;
     use crate::domain::breaker::{BreakerState, EffectiveState, Snapshot};
     use crate::domain::window::WindowPosition;
+    use crate::resolve::PayoutSupport;
 
     fn fresh() -> LiveConnection {
         LiveConnection {
@@ -151,6 +152,7 @@ mod tests {
             authenticates: true,
             target: "t1".into(),
             checks_status_only: false,
+            payouts: PayoutSupport::NotStated,
         }
     }
 

@@ -4,7 +4,7 @@ use crate::controllers::providerconnection::inputs::{LiveConnection, Verificatio
 use crate::domain::breaker::{BreakerState, EffectiveState, Snapshot, TripReason};
 use crate::domain::health::{Health, RiskTier};
 use crate::domain::window::WindowPosition;
-use crate::resolve::DesiredConnection;
+use crate::resolve::{DesiredConnection, PayoutSupport};
 
 /// The instant of every transition.
 pub(crate) const T0: &str = "2026-03-01T12:00:00Z";
@@ -54,5 +54,6 @@ pub(crate) fn desired() -> DesiredConnection {
         authenticates: true,
         target: "t1".into(),
         checks_status_only: false,
+        payouts: PayoutSupport::NotStated,
     }
 }

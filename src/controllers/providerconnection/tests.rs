@@ -6,6 +6,7 @@ mod flapping;
 mod forbidden;
 mod never_mixed;
 mod passed_check;
+mod payouts;
 mod resolved_once;
 mod series_limit;
 mod throttled;

@@ -92,6 +92,8 @@ pub enum JobStep {
     StartRequested {
         /// Its ID.
         run: RunId,
+        /// What triggers it: a user, or a webhook.
+        trigger: RunTrigger,
     },
     /// Start a run of a resync.
     StartResync(PendingResync),
@@ -176,7 +178,7 @@ pub fn decide(
     );
     let status_inputs = StatusInputs {
         generation,
-        handled: acknowledged(object, previous, inputs, &due),
+        handled: acknowledged(object, previous, inputs),
         cadence: inputs.schedule.as_ref().ok().map(|s| s.cadence.text.clone()),
         fresh,
         next_slot: due.next_slot,
@@ -220,17 +222,13 @@ fn has_started(history: &JobView, id: RunId) -> bool {
     history.active.as_ref().is_some_and(|run| run.id == id) || history.last.iter().any(|run| run.id == id)
 }
 
-/// The last request whose run was started. A request that must wait (a run is active, the circuit is open, the job is
-/// suspended) is acknowledged when its run starts; earlier it could be lost.
-fn acknowledged(
-    object: &SyncJob,
-    previous: Option<&SyncJobStatus>,
-    inputs: &JobInputs,
-    due: &DueWork,
-) -> Option<String> {
-    let manual = |step: &JobStep| matches!(step, JobStep::Start { trigger: RunTrigger::Manual, .. });
-    let started = requested_run(object).is_some_and(|id| has_started(&inputs.runs, id));
-    if started || due.steps.iter().any(manual) {
+/// The last request whose run is stored: in the ledger, or as a Kubernetes Job. One that waits (a run is active, the
+/// circuit is open, the job is suspended, the pool is busy) would be lost with the process if it was acknowledged earlier.
+fn acknowledged(object: &SyncJob, previous: Option<&SyncJobStatus>, inputs: &JobInputs) -> Option<String> {
+    let runs = &inputs.runs;
+    let is_active = |id| runs.active.as_ref().is_some_and(|active| active.id == id && !active.queued);
+    let is_stored = |id| is_active(id) || runs.last.iter().any(|run| run.id == id);
+    if requested_run(object).is_some_and(is_stored) {
         object.requested_at().map(str::to_owned)
     } else {
         previous.and_then(|s| s.last_handled_reconcile_at.clone())
@@ -292,7 +290,8 @@ fn due_work(
         return plan;
     }
     if let Some(run) = inputs.requested.run {
-        plan.steps.push(JobStep::StartRequested { run });
+        let trigger = if inputs.requested.is_webhook { RunTrigger::Webhook } else { RunTrigger::Manual };
+        plan.steps.push(JobStep::StartRequested { run, trigger });
         return plan;
     }
     let (mono, now) = (now.mono, now.wall);

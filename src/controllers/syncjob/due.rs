@@ -71,15 +71,18 @@ pub(super) fn retry_at(history: &JobView, cadence: &Cadence, now: Now) -> Option
 
 /// When the resync `id` is tried again, if its last run failed: after the retry interval, doubled with every further
 /// failure. As this process knows it, and as the ledger does: runs of Kubernetes Jobs and runs before a restart are only
-/// there. The ledger does not say which resync a run served, so it counts unless this process last ran another one.
+/// there. Failures of another resync delay this one not at all; a run of a version that did not store its resync counts
+/// unless this process last ran another one.
 pub(super) fn resync_at(history: &JobView, cadence: &Cadence, id: &str, now: Now) -> Option<Timestamp> {
     let attempts = history.resync.as_ref();
-    if attempts.is_some_and(|attempts| attempts.id != id) {
-        return None;
-    }
-    let known = attempts.filter(|attempts| attempts.failures > 0);
+    let is_last = attempts.is_none_or(|attempts| attempts.id == id);
+    let known = attempts.filter(|attempts| is_last && attempts.failures > 0);
     let known = known.map(|attempts| now.wall_at(attempts.last + backoff(cadence, attempts.failures)));
-    let runs = || history.last.iter().filter(|run| run.trigger == RunTrigger::Resync);
+    let is_of_it = |run: &&RunRecord| match &run.failure.resync {
+        Some(resync) => resync == id,
+        None => is_last,
+    };
+    let runs = || history.last.iter().filter(|run| run.trigger == RunTrigger::Resync).filter(is_of_it);
     let failed = runs().take_while(|run| run.result == Some(RunResult::Failed)).count();
     let stored = runs().next().filter(|_| failed > 0).map(|run| {
         let failures = u32::try_from(failed).unwrap_or(u32::MAX);

@@ -103,6 +103,15 @@ fn thresholds(change: &Transition<'_>) -> Vec<EventDraft> {
                        is still connected at the provider, and spec.parameters";
         events.push(EventDraft::warning(EventReason::EmptyStreakReached, message));
     }
+    if reached(freshness::SLOW_FETCH) {
+        let slow = freshness::slow_partitions(runs);
+        let of = if partitions > 1 { format!(" of {slow} of {partitions} partitions") } else { String::new() };
+        let message = format!(
+            "fetch slower than spec.sla.fetchDuration: the requests{of} took longer in the last run; runs go on; check the \
+             provider's latency, or raise spec.sla.fetchDuration"
+        );
+        events.push(EventDraft::warning(EventReason::FetchDurationExceeded, message));
+    }
     if new.last_handled_resync_id.is_some() && new.last_handled_resync_id != old.last_handled_resync_id {
         let message = "resync completed: the range was read again; the cursor is unchanged; see status.history";
         events.push(EventDraft::normal(EventReason::ResyncCompleted, message));

@@ -59,12 +59,24 @@ pub(super) fn event(history: &JobView, total: usize) -> String {
 
 /// The message of Fresh: `state`, and what the last run says if it did not succeed.
 pub(super) fn with_last_run(state: &str, history: &JobView, total: usize) -> String {
-    let Some(run) = last_unsuccessful(history) else { return state.to_owned() };
+    let Some(run) = last_unsuccessful(history) else {
+        return match note(history) {
+            Some(note) => bounded(format!("{state}; last run: {note}")),
+            None => state.to_owned(),
+        };
+    };
     let (cause, remedy) = (cause(run, total), remedy(run.reason));
     bounded(match run.result {
         Some(RunResult::Failed) => format!("{state}; last run failed: {cause}; retrying with backoff{remedy}"),
         _ => format!("{state}; last run incomplete: {cause}{remedy}"),
     })
+}
+
+/// What the last run that succeeded says all the same, such as that there was nothing to read.
+fn note(history: &JobView) -> Option<&str> {
+    let last =
+        history.last.iter().filter(|run| due::counts(run)).find(|run| run.result == Some(RunResult::Succeeded))?;
+    last.failure.detail.as_deref()
 }
 
 /// `NotFound (HTTP 404); 2 of 3 partitions failed: a, b`.
@@ -192,7 +204,14 @@ mod tests {
     fn every_text_fits_the_note_of_an_event() {
         let partitions = (0..5).map(|n| FailingPartition::new(&format!("{n}{}", "é".repeat(80)), "x")).collect();
         let detail = Some("漢".repeat(256));
-        let failure = RunFailure { http_status: Some(599), detail, failing: u32::MAX, partitions, cut_short: true };
+        let failure = RunFailure {
+            http_status: Some(599),
+            detail,
+            failing: u32::MAX,
+            partitions,
+            cut_short: true,
+            ..RunFailure::default()
+        };
         for reason in RunReason::ALL {
             let history = failed(*reason, failure.clone());
             assert!(event(&history, usize::MAX).len() <= 1024);

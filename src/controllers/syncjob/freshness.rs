@@ -20,6 +20,9 @@ pub(super) const FAILURE_STREAK: &str = "; consecutive failures reached spec.sla
 pub(super) const EMPTY_STREAK: &str =
     "; consecutive runs without a record reached spec.sla.emptyStreak: check the account at the provider";
 
+/// The same for a run with a slow partition.
+pub(super) const SLOW_FETCH: &str = "; fetch slower than spec.sla.fetchDuration";
+
 /// What freshness is judged by.
 pub(super) struct FreshnessInputs<'a> {
     /// When the job was created.
@@ -78,13 +81,27 @@ pub(super) fn judge(conditions: &mut Conditions, inputs: &FreshnessInputs<'_>) -
         (false, true) => EMPTY_STREAK,
         (false, false) => "",
     };
-    let state = &format!("{state}{streak}");
+    let slow = if is_slow(history) { SLOW_FETCH } else { "" };
+    let state = &format!("{state}{streak}{slow}");
     let mut message = failure::with_last_run(state, history, partitions);
     if is_stale && message == *state {
         message.push_str("; see status.lastResult and status.history");
     }
     conditions.set(ConditionType::Fresh, status, reason, message);
     tri
+}
+
+/// Whether the requests of a partition took too long in the last run that fetched anything.
+pub(super) fn is_slow(history: &JobView) -> bool {
+    slow_partitions(history) > 0
+}
+
+/// How many partitions were slow in that run.
+pub(super) fn slow_partitions(history: &JobView) -> u32 {
+    let fetched =
+        |run: &&RunRecord| matches!(run.result, Some(RunResult::Succeeded | RunResult::Failed | RunResult::Incomplete));
+    let last = history.last.iter().filter(|run| due::counts(run)).find(fetched);
+    last.map_or(0, |run| run.failure.slow)
 }
 
 /// Whether records may be missing: the provider's list was not read to its end, and no run has succeeded since. Other

@@ -60,6 +60,13 @@ fn judge(jobs: &[RunJob], runs: &JobView, now: Now) -> JobRuns {
     JobRuns { active, lost }
 }
 
+/// The resync that the run of a Job serves, if it serves one.
+pub(super) fn resync_of(ctx: &Ctx, object: &SyncJob, run: RunId) -> Option<String> {
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let jobs = ctx.jobs.as_ref()?.jobs.of(&object.key(), uid);
+    jobs.into_iter().find(|job| job.run == run.0)?.resync
+}
+
 /// Starts the Job of a run.
 ///
 /// # Errors
@@ -110,6 +117,7 @@ mod tests {
             owner: "u".into(),
             run: run.0,
             trigger: "Retry".into(),
+            resync: None,
             created: t(created),
             phase,
             deleting: false,

@@ -19,7 +19,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::maps::ResourceList;
-use crate::api::{RUN_ID_ANNOTATION, SYNC_JOB_LABEL, TRIGGER_ANNOTATION};
+use crate::api::{RESYNC_ID_ANNOTATION, RUN_ID_ANNOTATION, SYNC_JOB_LABEL, TRIGGER_ANNOTATION};
 use crate::cluster::resource::WatchedResource as _;
 use crate::settings::sync_plan::{ResyncPlan, SyncPlan};
 use crate::work::pool::RunRequest;
@@ -69,10 +69,11 @@ pub fn job(object: &SyncJob, plan: &SyncPlan, request: RunRequest, options: &Job
         ("app.kubernetes.io/component".to_owned(), CONTAINER.to_owned()),
         (SYNC_JOB_LABEL.to_owned(), key.name.to_string()),
     ]);
-    let annotations = BTreeMap::from([
+    let mut annotations = BTreeMap::from([
         (RUN_ID_ANNOTATION.to_owned(), request.run.to_string()),
         (TRIGGER_ANNOTATION.to_owned(), request.trigger.as_str().to_owned()),
     ]);
+    annotations.extend(plan.resync.iter().map(|resync| (RESYNC_ID_ANNOTATION.to_owned(), resync.id.clone())));
     let owner = OwnerReference {
         api_version: "busbar.dev/v1alpha1".to_owned(),
         kind: "SyncJob".to_owned(),
@@ -303,6 +304,8 @@ mod tests {
         let resync = ResyncPlan { id: "may".into(), from: t(0), to: t(60), partitions: vec!["a".into(), "b".into()] };
         let plan = SyncPlan { resync: Some(resync), ..plan(10) };
         let built = job(&sync_job(), &plan, request(RunTrigger::Resync), &options());
+        let annotations = built.metadata.annotations.as_ref().unwrap();
+        assert_eq!(annotations.get(RESYNC_ID_ANNOTATION).map(String::as_str), Some("may"));
         let args = built.spec.unwrap().template.spec.unwrap().containers[0].args.clone().unwrap();
         for arg in ["--resync=may", "--resync-from=2026-03-01T12:00:00Z", "--resync-partition=b", "--trigger=Resync"] {
             assert!(args.iter().any(|given| given == arg), "{arg} {args:?}");

@@ -59,7 +59,7 @@ use crate::profile::CheckMode;
 use crate::resolve::{self, SpecError};
 use crate::settings::sync_plan::{ResyncPlan, SyncPlan};
 use crate::sync::fetch::PlannedConnection;
-use crate::work::pool::RunRequest;
+use crate::work::pool::{LostRun, RunRequest};
 
 use self::decide::{ConnectionView, JobInputs, JobStep};
 use self::jobs::JobRuns;
@@ -238,8 +238,8 @@ impl Reconciler for SyncJobReconciler {
                     let run = requested.unwrap_or_else(new_run);
                     start(ctx, object, &mut observation, RunRequest { run, trigger, slot }, None).await?;
                 }
-                JobStep::StartRequested { run } => {
-                    let request = RunRequest { run, trigger: RunTrigger::Manual, slot: None };
+                JobStep::StartRequested { run, trigger } => {
+                    let request = RunRequest { run, trigger, slot: None };
                     start(ctx, object, &mut observation, request, None).await?;
                 }
                 JobStep::StartResync(PendingResync { plan, run }) => {
@@ -255,7 +255,9 @@ impl Reconciler for SyncJobReconciler {
                     jobs::stop(ctx, object).await?;
                 }
                 JobStep::RecordLost(request) => {
-                    ctx.pool.record_lost(&key, request).await?;
+                    let resync = jobs::resync_of(ctx, object, request.run);
+                    let lost = LostRun { request, plan: observation.plan.as_deref(), resync };
+                    ctx.pool.record_lost(&key, lost).await?;
                 }
                 JobStep::Skip { slot } => skip(&*ctx.ledger, &key, slot, ctx.clock.now().wall).await?,
             }

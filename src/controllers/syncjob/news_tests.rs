@@ -77,9 +77,10 @@ fn a_run_keeps_its_request_when_another_replaces_the_annotation() {
     let second = requesting("r2");
     let seen = at(&second, Some(&acknowledged), &inputs(&second, runs_of_first.clone()), 12).status.unwrap();
     assert_eq!(seen.history[0].requested_at.as_deref(), Some("r1"), "not the request that waits");
-    assert_eq!(seen.last_handled_reconcile_at.as_deref(), Some("r2"));
+    assert_eq!(seen.last_handled_reconcile_at.as_deref(), Some("r1"), "its run is not stored yet");
     let both = runs([vec![requested_run("r2", 20)], runs_of_first.last].concat());
     let seen = at(&second, Some(&seen), &inputs(&second, both), 21).status.unwrap();
+    assert_eq!(seen.last_handled_reconcile_at.as_deref(), Some("r2"));
     let named: Vec<_> = seen.history.iter().map(|entry| entry.requested_at.as_deref()).collect();
     assert_eq!(named, [Some("r2"), Some("r1"), None]);
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::api::v1alpha1::sync_job::SyncJobSpec;
 use crate::domain::key::ObjectKey;
-use crate::ledger::requests::{RequestState, RequestedRun, StoredRunRequest};
+use crate::ledger::requests::{RequestState, RequestedRun, StoredRunRequest, WEBHOOK_SUBJECT};
 use crate::ledger::{Ledger, LedgerError, RunId};
 use crate::settings::sync_plan::ResyncPlan;
 use crate::work::pool::JobView;
@@ -17,6 +17,8 @@ use crate::work::pool::JobView;
 pub struct RequestedWork {
     /// The run to start for the oldest request over HTTP that has none.
     pub run: Option<RunId>,
+    /// Whether a webhook asks for that run.
+    pub is_webhook: bool,
     /// The resync to serve next: that of the spec, then the oldest over HTTP.
     pub resync: Option<PendingResync>,
     /// Requests that are served or cannot be.
@@ -71,7 +73,11 @@ pub(super) async fn read(
                 Some(Some(result)) => work.closings.push(done(result.as_str())),
                 Some(None) => {}
                 None if is_active(runs, request.run) => {}
-                None => work.run = work.run.or(Some(request.run)),
+                None if work.run.is_some() => {}
+                None => {
+                    work.run = Some(request.run);
+                    work.is_webhook = request.subject == WEBHOOK_SUBJECT;
+                }
             },
             RequestedRun::Resync { id, from, to, partitions } => {
                 if ledger.is_resync_done(key, &id).await? {

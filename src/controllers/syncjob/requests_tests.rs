@@ -112,6 +112,28 @@ fn a_resync_that_failed_elsewhere_has_its_pauses_too() {
 }
 
 #[test]
+fn another_resync_starts_at_once_however_often_the_last_one_failed_before_a_restart() {
+    let job = job();
+    let failed_as = |id: Option<&str>, n: i64| {
+        let mut run = resync_run(Some(RunResult::Failed), 1_000 + n);
+        run.failure.resync = id.map(str::to_owned);
+        run
+    };
+    let view = |ids: &[Option<&str>]| {
+        let mut view = JobView { last_slot: Some(t(60_000)), ..succeeded(0) };
+        (0..).zip(ids).for_each(|(n, id)| view.last.insert(0, failed_as(*id, n)));
+        view
+    };
+    let started = |ids: &[Option<&str>], at| !steps(&job, &asked(&job, view(ids)), at).is_empty();
+    assert!(started(&[Some("april"); 5], 1_010), "another request");
+    // Its own failures delay it, with those of others between them, and so do those of a version that stored no ID.
+    for ids in [&[Some("may"); 3][..], &[Some("may"), Some("april"), Some("may"), Some("may")], &[None; 3]] {
+        let last = 999 + i64::try_from(ids.len()).unwrap();
+        assert_eq!((started(ids, last + 239), started(ids, last + 240)), (false, true), "{ids:?}");
+    }
+}
+
+#[test]
 fn a_resync_yields_to_a_due_run_once_it_had_its_turn() {
     for policy in [ConcurrencyPolicy::Forbid, ConcurrencyPolicy::Replace] {
         let mut job = job();
@@ -164,7 +186,13 @@ fn a_run_over_http_starts_under_its_own_id_and_requests_are_closed() {
     let closing = Closing { id: Uuid::from_u128(6), state: RequestState::Done, outcome: "Succeeded" };
     let requested = RequestedWork { run: Some(id), closings: vec![closing.clone()], ..RequestedWork::default() };
     let inputs = JobInputs { requested, ..inputs(&job, succeeded(0)) };
-    assert_eq!(steps(&job, &inputs, 5), [JobStep::StartRequested { run: id }, JobStep::Close(closing.clone())]);
+    assert_eq!(
+        steps(&job, &inputs, 5),
+        [JobStep::StartRequested { run: id, trigger: RunTrigger::Manual }, JobStep::Close(closing.clone())]
+    );
+    let by_webhook = RequestedWork { run: Some(id), is_webhook: true, ..RequestedWork::default() };
+    let hooked = JobInputs { requested: by_webhook, ..inputs.clone() };
+    assert_eq!(steps(&job, &hooked, 5), [JobStep::StartRequested { run: id, trigger: RunTrigger::Webhook }]);
     let mut suspended = job;
     suspended.spec.suspend = true;
     assert_eq!(steps(&suspended, &inputs, 5), [JobStep::Close(closing)], "no run of a suspended job");
@@ -203,6 +231,41 @@ fn a_streak_that_reaches_its_threshold_is_one_event_and_the_reason_of_fresh() {
     let (events, quiet) = change(&job, &reached, empty, 104);
     assert!(events.contains(&EventReason::EmptyStreakReached), "{events:?}");
     assert_eq!(reason_of(&quiet.conditions, ConditionType::Fresh), Some(Reason::EmptyStreak.as_str()));
+}
+
+#[test]
+fn a_fetch_that_becomes_slow_is_one_event_until_it_was_fast_again() {
+    let mut job = job();
+    job.spec.interval = Some("1h".into());
+    let slow = |at: i64, partitions: u32| {
+        let mut view = succeeded(at);
+        view.last[0].failure.slow = partitions;
+        view
+    };
+    let known = SyncJobStatus { observed_generation: Some(1), ..SyncJobStatus::default() };
+    let (events, fast) = change(&job, &known, slow(0, 0), 1);
+    assert!(!events.contains(&EventReason::FetchDurationExceeded), "{events:?}");
+    let (events, first) = change(&job, &fast, slow(100, 1), 101);
+    assert_eq!(events, [EventReason::FetchDurationExceeded]);
+    assert_ne!(SyncJob::transition_fields(&fast), SyncJob::transition_fields(&first), "it is written");
+    assert_eq!(first.fresh, fast.fresh, "the data is complete");
+    // A run that was stopped, and a resync, say nothing about it.
+    let mut stopped = slow(100, 1);
+    stopped.last.insert(0, run(Some(RunResult::Cancelled), 150));
+    stopped.last.insert(0, resync_run(Some(RunResult::Succeeded), 160));
+    assert_eq!(change(&job, &first, stopped, 161).0, [], "once");
+    assert_eq!(change(&job, &first, slow(200, 1), 201).0, [], "once");
+    let (events, recovered) = change(&job, &first, slow(300, 0), 301);
+    assert_eq!(events, []);
+    let inputs = JobInputs { partitions: 3, ..inputs(&job, slow(400, 2)) };
+    let again = at(&job, Some(&recovered), &inputs, 401).events;
+    assert_eq!(again.len(), 1);
+    assert!(again[0].message.contains("2 of 3 partitions"), "{}", again[0].message);
+    // A run that failed can have been slow too.
+    let mut timed_out = failed(500, 1);
+    timed_out.last[0].failure.slow = 1;
+    let (events, _) = change(&job, &recovered, timed_out, 501);
+    assert!(events.contains(&EventReason::FetchDurationExceeded), "{events:?}");
 }
 
 #[test]

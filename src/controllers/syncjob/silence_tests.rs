@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::decide::{ConnectionView, JobInputs, JobStep, decide};
+use super::decide::{ConnectionView, JobInputs, JobStep, decide, requested_run};
 use super::tests::inputs;
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::{LocalRef, TriState};
@@ -151,7 +151,8 @@ impl Simulation {
                 JobStep::Start { trigger, slot } => {
                     let ttl = Duration::from_secs(15);
                     let lease = self.ledger.acquire_lease("sync/team/books", "me", ttl, now.wall, None).await.unwrap();
-                    let (lease, run) = (lease.acquired().unwrap(), start(trigger, slot));
+                    let (lease, mut run) = (lease.acquired().unwrap(), start(trigger, slot));
+                    run.id = requested_run(&self.job).filter(|_| trigger == RunTrigger::Manual).unwrap_or(run.id);
                     assert!(self.ledger.start_run(&run, &lease).await.unwrap(), "the slot of {run:?} is new");
                     let (id, job, counts) = (run.id, run.job.clone(), RunCounts::default());
                     let reason = (self.result == RunResult::Failed).then_some(RunReason::ProviderError);

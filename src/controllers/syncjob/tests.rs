@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::decide::{ConnectionView, JobInputs, JobStep, decide};
+use super::decide::{ConnectionView, JobInputs, JobStep, decide, requested_run};
 use super::ledger_state::LedgerState;
 use super::requests::RequestedWork;
 use crate::api::v1alpha1::SyncJob;
@@ -202,9 +202,34 @@ fn a_request_starts_one_run_at_once() {
     job.metadata.annotations = Some([("reconcile.fluxcd.io/requestedAt".to_owned(), "x".to_owned())].into());
     let first = at(&job, None, &inputs(&job, succeeded(0)), 10);
     assert_eq!(first.steps, [JobStep::Start { trigger: RunTrigger::Manual, slot: None }]);
-    let handled = first.status.unwrap();
-    assert_eq!(handled.last_handled_reconcile_at.as_deref(), Some("x"));
-    assert!(at(&job, Some(&handled), &inputs(&job, succeeded(0)), 11).steps.is_empty());
+    let pending = first.status.unwrap();
+    let id = requested_run(&job).unwrap();
+    let active = |queued| ActiveRun {
+        id,
+        trigger: RunTrigger::Manual,
+        since: t(10),
+        since_mono: mono(10),
+        queued,
+        stopping: false,
+    };
+    let queued = JobView { active: Some(active(true)), ..succeeded(0) };
+    let waiting = at(&job, Some(&pending), &inputs(&job, queued), 11);
+    assert_eq!(waiting.steps, [], "once");
+    let mut begun = succeeded(0);
+    begun.last.insert(0, RunRecord { id, trigger: RunTrigger::Manual, slot: None, ..run(None, 10) });
+    let of_a_job = JobView { active: Some(active(false)), ..succeeded(0) };
+    for stored in [begun, of_a_job] {
+        let handled = at(&job, Some(&pending), &inputs(&job, stored), 12).status.unwrap();
+        assert_eq!(handled.last_handled_reconcile_at.as_deref(), Some("x"));
+        assert!(SyncJob::is_urgent(Some(&pending), &handled), "its client waits for it");
+        assert!(at(&job, Some(&handled), &inputs(&job, succeeded(0)), 13).steps.is_empty(), "once");
+    }
+    // Until then it is not acknowledged: a process that ends while the run is queued leaves no trace of it, and the next
+    // one starts it again.
+    let waiting = waiting.status.unwrap();
+    assert_eq!((&pending.last_handled_reconcile_at, &waiting.last_handled_reconcile_at), (&None, &None));
+    let restarted = at(&job, Some(&waiting), &inputs(&job, succeeded(0)), 14);
+    assert_eq!(restarted.steps, [JobStep::Start { trigger: RunTrigger::Manual, slot: None }]);
 }
 
 #[test]

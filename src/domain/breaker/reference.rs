@@ -164,11 +164,11 @@ impl Model {
             let second = at.as_nanosecond().div_euclid(NANOS) + i128::from(up && at.as_nanosecond() % NANOS != 0);
             Timestamp::from_nanosecond(second * NANOS).unwrap()
         };
-        let begin = self.written.unwrap_or_else(|| whole(now.wall_at(self.since), false));
-        let ahead = begin.duration_since(now.wall);
-        let plausible = ahead <= SignedDuration::from_secs(5);
-        self.written = if plausible { Some(begin) } else { None };
-        let certain = -ahead - SignedDuration::from_secs(1);
+        // Both the process that writes the start and the one that reads it correct one that is ahead.
+        let plausible = |at: &Timestamp| at.duration_since(now.wall) <= SignedDuration::from_secs(5);
+        let begin = self.written.filter(plausible).unwrap_or_else(|| whole(now.wall_at(self.since), false));
+        self.written = Some(begin).filter(plausible);
+        let certain = now.wall.duration_since(begin) - SignedDuration::from_secs(1);
         self.carried = Duration::try_from(certain).unwrap_or_default();
         self.since = now.mono;
         (self.overlay, self.openings) = (None, vec![]);

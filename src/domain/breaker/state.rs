@@ -39,7 +39,7 @@ impl FromStr for BreakerState {
 }
 
 /// Effective state for callers and routes: the automatic state, or the overlay over it.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize)]
 pub enum EffectiveState {
     /// Calls are admitted.
     Closed,

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::domain::health::ppm::{Ppm, decayed};
+use crate::domain::ppm::{Ppm, decayed};
 use crate::domain::time::Mono;
 
 /// Half-life of the evidence.

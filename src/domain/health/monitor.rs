@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use crate::domain::forecast::forecaster::{Forecaster, IssuedForecast, Outcome, Surroundings, Warning};
+use crate::domain::forecast::outcome_counts::OutcomeCounts;
+use crate::domain::forecast::peak_ewma::PeakEwma;
+use crate::domain::forecast::skill::SkillRecord;
+use crate::domain::forecast::wilson::wilson_lower;
 use crate::domain::health::estimate::SuccessEstimate;
 use crate::domain::health::latency::LatencyWindow;
+use crate::domain::health::observation::Observation;
 use crate::domain::health::outcomes::RecentOutcomes;
-use crate::domain::health::ppm::Ppm;
-use crate::domain::health::risk::{self, RiskMeter, RiskTier};
+use crate::domain::health::risk::{self, RiskMeter, RiskTerms, RiskTier};
 use crate::domain::health::state::Health;
 use crate::domain::health::tracker::{HealthTracker, Thresholds};
+use crate::domain::ppm::Ppm;
 use crate::domain::time::Mono;
 
 /// Percentage of good outcomes in the last hour below which a provider is critical, and that from which it no longer
@@ -32,8 +38,12 @@ pub struct Assessment {
     pub risk: Ppm,
     /// Estimated success rate.
     pub success: Ppm,
+    /// The success rate of the last hour that is plausible at least (95 %); 0 without outcomes.
+    pub success_at_least: Ppm,
     /// 95th percentile of the latency, once there is one.
     pub p95: Option<Duration>,
+    /// The slowest recent response, forgotten over minutes.
+    pub peak_latency: Option<Duration>,
     /// Whether health is critical (of at least 20 outcomes in the last hour: risk above 0.8, or fewer than 75 % good) or
     /// `Unhealthy`.
     pub critical: bool,
@@ -65,7 +75,10 @@ pub struct HealthMonitor {
     success: SuccessEstimate,
     outcomes: RecentOutcomes,
     latency: LatencyWindow,
+    peak: PeakEwma,
     meter: RiskMeter,
+    forecaster: Forecaster,
+    counts: OutcomeCounts,
     /// Whether too few outcomes of the last hour are good.
     few_succeed: bool,
     critical: bool,
@@ -83,35 +96,83 @@ impl HealthMonitor {
         self.tracker.set_thresholds(thresholds);
     }
 
-    /// Records a health check, or a call if checks are passive.
+    /// Records a health check on its schedule.
     pub fn observe_check(&mut self, success: bool, latency: Duration, now: Mono) -> HealthUpdate {
-        self.observe(success, latency, true, now)
+        self.observe(Observation::check(success, latency), now)
     }
 
     /// Records a call if checks are active: it updates estimates and risk, but not the consecutive checks.
     pub fn observe_call(&mut self, success: bool, latency: Duration, now: Mono) -> HealthUpdate {
-        self.observe(success, latency, false, now)
+        self.observe(Observation::call(success, latency), now)
     }
 
-    fn observe(&mut self, success: bool, latency: Duration, check: bool, now: Mono) -> HealthUpdate {
+    /// Records a reported outcome, such as that of a payout; without `latency`, latencies are left alone.
+    pub fn observe_outcome(&mut self, success: bool, latency: Option<Duration>, now: Mono) -> HealthUpdate {
+        self.observe(Observation::reported(success, latency), now)
+    }
+
+    /// Records an outcome.
+    pub fn observe(&mut self, observation: Observation, now: Mono) -> HealthUpdate {
         let before = self.assess(now);
-        if check {
-            self.tracker.observe(success, latency);
+        let Observation { success, responded, latency, is_check, is_scheduled } = observation;
+        if is_check {
+            self.tracker.observe(success, latency.unwrap_or_default());
         }
+        // Steps that are over are closed by what was known before this outcome.
+        let around = Surroundings { p95: before.p95, risk: before.risk };
+        let outcome = Outcome {
+            success,
+            responded,
+            latency: latency.filter(|_| success),
+            // Fewer failed checks than make a provider unhealthy are no silence either.
+            tolerated_silence: is_scheduled.then(|| self.thresholds.unhealthy.saturating_sub(1)),
+        };
+        self.forecaster.observe(outcome, around, now);
+        self.counts.add(success);
         self.success.add(success, now);
         self.outcomes.add(success, now);
         // The duration of a failure reflects the timeout, not the provider.
-        if success {
+        if let Some(latency) = outcome.latency {
             self.latency.add(latency, now);
+            self.peak.add(latency, now);
         }
-        // The prior's one failure in twenty is a risk of 0.17: below the first threshold, gone after an hour of probes.
-        let failures = risk::from_failures(self.success.success(now));
-        let slowness = risk::from_latency(self.latency.p95(now), self.thresholds.latency);
         let enough = self.outcomes.totals(now).count() >= CRITICAL_EVIDENCE;
         let ceiling = if enough { RiskTier::Critical } else { RiskTier::High };
-        self.meter.update(risk::combine(failures, slowness), ceiling, now);
+        self.meter.update(self.terms(now).combined(), ceiling, now);
         self.critical = self.evaluate_critical(now);
         HealthUpdate { before, after: self.assess(now) }
+    }
+
+    /// The parts of the risk.
+    fn terms(&self, now: Mono) -> RiskTerms {
+        RiskTerms {
+            // The prior's one failure in twenty is a risk of 0.17: below the first threshold, gone after an hour of probes.
+            failures: risk::from_failures(self.success.success(now)),
+            latency: risk::from_latency(self.latency.p95(now), self.thresholds.latency),
+            silence: self.forecaster.silence_risk(),
+            change: self.forecaster.change_risk(),
+            predicted: self.forecast(now).map(|issued| issued.weighted_risk()).unwrap_or_default(),
+        }
+    }
+
+    /// The forecast that holds at `now`; the same until the next is made.
+    pub fn forecast(&self, now: Mono) -> Option<IssuedForecast> {
+        self.forecaster.issued(now)
+    }
+
+    /// What the last forecast warns of.
+    pub fn warning(&self) -> Warning {
+        self.forecaster.warning()
+    }
+
+    /// How its forecasts have matured.
+    pub fn skill_record(&self) -> &SkillRecord {
+        self.forecaster.skill_record()
+    }
+
+    /// Outcomes since the monitor was created.
+    pub fn counts(&self) -> OutcomeCounts {
+        self.counts
     }
 
     fn evaluate_critical(&mut self, now: Mono) -> bool {
@@ -121,20 +182,23 @@ impl HealthMonitor {
         self.few_succeed || self.tracker.health() == Health::Unhealthy || self.meter.tier() == RiskTier::Critical
     }
 
-    /// Lets the tier follow the decaying risk while there are no calls. Health never becomes critical by this.
+    /// Lets the tier follow the decaying risk while there are no calls, and ends a forecast that no longer holds. Health
+    /// never becomes critical by this.
     pub fn decay(&mut self, now: Mono) {
         self.meter.decay(now);
+        self.forecaster.expire(now);
         self.critical &= self.evaluate_critical(now);
     }
 
-    /// When [`decay`](Self::decay) next lowers the tier, if there is no outcome before.
+    /// When [`decay`](Self::decay) next lowers the tier or ends a warning, if there is no outcome before.
     pub fn next_tier_drop(&self, now: Mono) -> Option<Mono> {
-        self.meter.next_tier_drop().map(|at| at.max(now))
+        let drop = self.meter.next_tier_drop().map(|at| at.max(now));
+        drop.into_iter().chain(self.forecaster.warning_ends()).min()
     }
 
-    /// Resets everything but the thresholds, for example after a change of the endpoint.
+    /// Resets everything but the thresholds and the counts, for example after a change of the endpoint.
     pub fn reset(&mut self) {
-        *self = Self::new(self.thresholds);
+        *self = Self { counts: self.counts, ..Self::new(self.thresholds) };
     }
 
     /// Restores the risk tier of a previous process. It does not trip the circuit, which is restored by itself.
@@ -191,155 +255,16 @@ impl HealthMonitor {
             tier: self.tier(),
             risk: self.risk(now),
             success: self.success(now),
+            success_at_least: {
+                let recent = self.outcomes.totals(now);
+                wilson_lower(recent.good, recent.count())
+            },
             p95: self.latency.p95(now),
+            peak_latency: self.peak.latency(),
             critical: self.critical,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FAST: Duration = Duration::from_millis(50);
-    const THRESHOLDS: Thresholds = Thresholds { healthy: 2, unhealthy: 3, latency: Some(Duration::from_millis(500)) };
-
-    /// The `n`-th check of one every 30 s.
-    fn at(n: u64) -> Mono {
-        Mono::ZERO + Duration::from_secs(30 * n)
-    }
-
-    fn healthy_after(checks: u64) -> HealthMonitor {
-        let mut monitor = HealthMonitor::new(THRESHOLDS);
-        for n in 0..checks {
-            let _ = monitor.observe_check(true, FAST, at(n));
-        }
-        monitor
-    }
-
-    #[test]
-    fn health_is_unknown_with_low_risk_before_the_first_check() {
-        let known = HealthMonitor::new(THRESHOLDS).assess(at(0));
-        assert_eq!((known.health, known.tier, known.critical), (Health::Unknown, RiskTier::Low, false));
-        let first = healthy_after(1).assess(at(0));
-        assert_eq!((first.health, first.tier), (Health::Healthy, RiskTier::Low));
-    }
-
-    #[test]
-    fn three_failed_checks_become_critical_once() {
-        let mut monitor = healthy_after(200);
-        let turns: Vec<bool> =
-            (200..206).map(|n| monitor.observe_check(false, FAST, at(n)).became_critical()).collect();
-        assert_eq!(turns, [false, false, true, false, false, false]);
-        assert_eq!(monitor.assess(at(206)).health, Health::Unhealthy);
-    }
-
-    #[test]
-    fn a_critical_provider_that_becomes_unhealthy_counts_again() {
-        let mut monitor = healthy_after(10);
-        for _ in 0..40 {
-            let _ = monitor.observe_call(false, FAST, at(10));
-        }
-        let turns: Vec<bool> = (11..15).map(|n| monitor.observe_check(false, FAST, at(n)).became_critical()).collect();
-        assert_eq!(turns, [false, false, true, false]);
-    }
-
-    #[test]
-    fn failing_every_third_check_becomes_critical_but_not_unhealthy() {
-        let mut monitor = healthy_after(200);
-        let mut turned = 0;
-        for n in 200..400 {
-            let seen = monitor.observe_check(n % 3 != 0, FAST, at(n));
-            assert_ne!(seen.after.health, Health::Unhealthy);
-            turned += u32::from(seen.became_critical());
-        }
-        let known = monitor.assess(at(400));
-        assert_eq!((turned, known.tier, known.health), (1, RiskTier::Critical, Health::Degraded));
-    }
-
-    #[test]
-    fn calls_update_the_risk_but_not_the_consecutive_checks() {
-        let mut monitor = healthy_after(10);
-        let mut last = None;
-        for _ in 0..40 {
-            last = Some(monitor.observe_call(false, FAST, at(10)));
-        }
-        let known = last.unwrap().after;
-        assert!(known.critical && known.success.get() < 750_000);
-        assert_eq!(known.health, Health::Degraded, "not Unhealthy: the checks still pass");
-    }
-
-    #[test]
-    fn fewer_than_twenty_outcomes_never_make_a_provider_critical() {
-        let mut monitor = HealthMonitor::new(THRESHOLDS);
-        for n in 1..20 {
-            let seen = monitor.observe_call(false, FAST, at(n));
-            assert!(!seen.became_critical() && !seen.after.critical, "outcome {n}");
-            assert!(seen.after.tier <= RiskTier::High && seen.after.risk.get() <= 1_000_000);
-        }
-        assert_eq!(monitor.assess(at(19)).tier, RiskTier::High);
-        let seen = monitor.observe_call(false, FAST, at(20));
-        assert!(seen.became_critical() && seen.after.tier == RiskTier::Critical, "the twentieth does");
-    }
-
-    #[test]
-    fn less_than_three_quarters_of_twenty_outcomes_are_critical_whatever_the_prior() {
-        // Fourteen good ones, spread so that the estimate has the prior's 95 % in it, then six failures.
-        for (failures, critical) in [(5, false), (6, true)] {
-            let mut monitor = HealthMonitor::new(THRESHOLDS);
-            for n in 0..20 - failures {
-                let _ = monitor.observe_call(true, FAST, at(n));
-            }
-            for n in 20 - failures..20 {
-                let _ = monitor.observe_call(false, FAST, at(n));
-            }
-            let seen = monitor.assess(at(20));
-            assert!(seen.success.get() > 750_000, "the estimate alone would not show it: {:?}", seen.success);
-            monitor.meter = RiskMeter::default();
-            assert_eq!(monitor.evaluate_critical(at(20)), critical, "{failures} of twenty failed");
-        }
-    }
-
-    #[test]
-    fn slow_responses_are_forgotten_after_thirty_quiet_minutes() {
-        let mut monitor = healthy_after(100);
-        for _ in 0..6 {
-            let _ = monitor.observe_call(true, Duration::from_secs(9), at(100));
-        }
-        assert_eq!(monitor.assess(at(100)).health, Health::Degraded);
-        let quiet = at(100) + Duration::from_mins(30);
-        let seen = monitor.observe_check(true, FAST, quiet);
-        assert_eq!((seen.after.p95, seen.after.health, seen.after.tier), (None, Health::Healthy, RiskTier::Low));
-    }
-
-    #[test]
-    fn slowness_alone_is_not_critical_and_failures_are_not_slow() {
-        let mut monitor = healthy_after(100);
-        for n in 100..300 {
-            let _ = monitor.observe_call(true, Duration::from_secs(9), at(n));
-        }
-        let known = monitor.assess(at(299));
-        assert!(!known.critical && (500_000..510_000).contains(&known.risk.get()), "{:?}", known.risk);
-        assert_eq!((known.health, known.p95), (Health::Degraded, Some(Duration::from_secs(9))));
-        let mut monitor = healthy_after(100);
-        let _ = monitor.observe_call(false, Duration::from_secs(30), at(100));
-        assert_eq!(monitor.assess(at(100)).p95, Some(FAST));
-    }
-
-    #[test]
-    fn a_recovered_provider_becomes_healthy_and_can_become_critical_again() {
-        let mut monitor = healthy_after(100);
-        for n in 100..105 {
-            let _ = monitor.observe_check(false, FAST, at(n));
-        }
-        let mut n = 105;
-        while monitor.assess(at(n)).health != Health::Healthy {
-            let _ = monitor.observe_check(true, FAST, at(n));
-            n += 1;
-            assert!(n < 105 + 120, "within an hour of good checks");
-        }
-        assert!(!monitor.assess(at(n)).critical);
-        let again = (n..n + 3).map(|n| monitor.observe_check(false, FAST, at(n)).became_critical()).last();
-        assert_eq!(again, Some(true));
-    }
-}
+mod tests;

@@ -1,12 +1,13 @@
 //! Risk that the next call fails, as a score and a tier.
 //!
-//! `risk = 1 − (1 − r_fail)(1 − ½ r_lat)`: a noisy-or of failures and latency. It rises at once and decays with a
-//! half-life of five minutes; a tier is left only 0.1 below its threshold (hysteresis), so that a score close to a
-//! threshold does not alternate between tiers.
+//! `risk = 1 − (1 − r_fail)(1 − ½ r_lat)(1 − r_phi)(1 − r_cusum)(1 − r_pred)`: a noisy-or of failures, latency, silence,
+//! a change of the failure rate, and a predicted outage. It rises at once and decays with a half-life of five minutes; a
+//! tier is left only 0.1 below its threshold (hysteresis), so that a score close to a threshold does not alternate between
+//! tiers.
 
 use std::time::Duration;
 
-use crate::domain::health::ppm::{Ppm, decayed};
+use crate::domain::ppm::{Ppm, decayed};
 use crate::domain::time::Mono;
 
 /// Half-life of the risk score.
@@ -70,9 +71,28 @@ pub fn from_latency(p95: Option<Duration>, threshold: Option<Duration>) -> Ppm {
     }
 }
 
-/// Combines the risks from failures and latency.
-pub fn combine(failures: Ppm, latency: Ppm) -> Ppm {
-    Ppm::of(1.0 - (1.0 - failures.share()) * (1.0 - latency.share() / 2.0))
+/// The parts of the risk.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct RiskTerms {
+    /// From failures: [`from_failures`].
+    pub failures: Ppm,
+    /// From latency: [`from_latency`]; counts half.
+    pub latency: Ppm,
+    /// From missing responses to health checks: φ of 8 is 1.
+    pub silence: Ppm,
+    /// From a change of the failure rate: at most a half.
+    pub change: Ppm,
+    /// From a predicted outage, by the skill of the forecasts.
+    pub predicted: Ppm,
+}
+
+impl RiskTerms {
+    /// The risk: that any of its parts comes true, as if they were independent.
+    pub fn combined(self) -> Ppm {
+        let Self { failures, latency, silence, change, predicted } = self;
+        let parts = [failures.share(), latency.share() / 2.0, silence.share(), change.share(), predicted.share()];
+        Ppm::of(1.0 - parts.into_iter().map(|part| 1.0 - part).product::<f64>())
+    }
 }
 
 fn ramp(value: f64, none: f64, all: f64) -> Ppm {
@@ -159,9 +179,25 @@ mod tests {
         assert_eq!(from_latency(Some(9 * second), None), percent(0), "no threshold, no risk");
         assert_eq!(from_latency(None, Some(second)), percent(0));
         assert_eq!(from_latency(Some(second), Some(Duration::ZERO)), percent(0));
+        let combine = |failures, latency| RiskTerms { failures, latency, ..RiskTerms::default() }.combined();
         assert_eq!(combine(percent(50), percent(50)), Ppm(625_000));
         assert_eq!(combine(percent(0), percent(100)), percent(50), "latency alone is never more than half");
         assert_eq!(combine(percent(100), percent(0)), percent(100));
+    }
+
+    #[test]
+    fn every_part_of_the_risk_counts_by_itself() {
+        let half = Ppm(500_000);
+        for (terms, risk) in [
+            (RiskTerms { silence: half, ..RiskTerms::default() }, 500_000),
+            (RiskTerms { change: half, ..RiskTerms::default() }, 500_000),
+            (RiskTerms { predicted: half, ..RiskTerms::default() }, 500_000),
+            (RiskTerms { silence: Ppm(1_000_000), ..RiskTerms::default() }, 1_000_000),
+            (RiskTerms { failures: half, latency: half, silence: half, change: half, predicted: half }, 953_125),
+            (RiskTerms::default(), 0),
+        ] {
+            assert_eq!(terms.combined(), Ppm(risk), "{terms:?}");
+        }
     }
 
     #[test]

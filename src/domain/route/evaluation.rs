@@ -1,20 +1,19 @@
-//! The choice: filter, then lowest cost, highest success, highest score, name. Pure and total; the order of the candidates
-//! has no effect.
+//! The result of an evaluation: the chosen bank, and the state of every candidate with its reason and its cost.
 
 use std::cmp::Reverse;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
+use serde::Serialize;
 
-use super::candidate::{Candidate, Tier, UNKNOWN_SUCCESS};
-use super::cost::{Cost, cost};
-use super::exclusion::exclusion;
-use super::payout::Payout;
+use super::cost::Cost;
+use super::prediction::ForecastUse;
 use super::reason::CandidateReason;
-use super::rules::{Hysteresis, RouteRules};
+use super::rules::PinSource;
+use crate::domain::canonical::{decimal, instant};
 
 /// State of a candidate for a payout.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize)]
 pub enum StandingState {
     /// Chosen for the payout.
     Preferred,
@@ -26,17 +25,25 @@ pub enum StandingState {
     Excluded,
 }
 
-/// Result of the evaluation for one candidate.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Result of the evaluation for one candidate. The fields are in the order of canonical JSON.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct CandidateStanding {
+    /// Cost in the payout's currency; `None` if excluded or unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// Whether a prediction counted.
+    pub forecast: ForecastUse,
     /// Name of the candidate.
     pub name: String,
-    /// State of the candidate.
-    pub state: StandingState,
     /// Reason for the state.
     pub reason: CandidateReason,
-    /// Cost in the payout's currency; `None` if excluded or unknown.
-    pub cost: Option<Cost>,
+    /// The score that breaks ties.
+    #[serde(with = "decimal")]
+    pub score: Decimal,
+    /// State of the candidate.
+    pub state: StandingState,
+    /// Share of payouts that are expected to succeed, in parts per million.
+    pub success: u32,
 }
 
 /// The bank that takes payouts so far.
@@ -48,15 +55,54 @@ pub struct Incumbent<'a> {
     pub since: Timestamp,
 }
 
-/// Result of an evaluation: the chosen bank, and the state of every candidate.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A pin or an approval that has no effect, because its bank is excluded from the payout. The fields are in the order
+/// of canonical JSON.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct IneffectivePin {
+    /// The candidate.
+    pub candidate: String,
+    /// Why it is excluded; `None` if the route has no such candidate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<CandidateReason>,
+    /// Where the pin comes from.
+    pub source: PinSource,
+}
+
+/// What the forecast would choose in place of the chosen bank (mode `Hybrid`). The fields are in the order of canonical
+/// JSON.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Proposal {
+    /// The proposed candidate.
+    pub candidate: String,
+    /// The chosen candidate.
+    pub from: String,
+    /// Predicted risk of an outage of the chosen candidate, in parts per million; 0 without a prediction.
+    pub risk: u32,
+    /// Share of payouts that are expected to succeed through the proposed candidate, in parts per million.
+    pub success: u32,
+    /// When the first of the predictions ends that it rests on.
+    #[serde(with = "instant")]
+    pub valid_until: Timestamp,
+}
+
+/// Result of an evaluation: the chosen bank, and the state of every candidate. The fields are in the order of canonical
+/// JSON.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Evaluation {
     /// Name of the chosen bank; `None` if all candidates are excluded.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<String>,
+    /// When the choice may change by itself, because the incumbent was held for long enough.
+    #[serde(skip_serializing_if = "Option::is_none", with = "instant::option")]
+    pub held_until: Option<Timestamp>,
+    /// Pins and approvals whose bank is excluded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ineffective_pins: Vec<IneffectivePin>,
+    /// What the forecast would choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<Proposal>,
     /// All candidates, sorted by name.
     pub standings: Vec<CandidateStanding>,
-    /// When the choice may change by itself, because the incumbent was held for long enough.
-    pub held_until: Option<Timestamp>,
 }
 
 impl Evaluation {
@@ -73,145 +119,32 @@ impl Evaluation {
     /// Why the bank cannot be used any more, if it failed. A bank that was removed from the route, or that the route's
     /// own limits exclude from the payout since an edit, did not fail.
     pub fn failed(&self, name: &str) -> Option<CandidateReason> {
-        use CandidateReason::{AmountOutOfRange, CountryNotServed, CurrencyNotServed, LimitUnknown, RailNotServed};
-        let excluded = self.standing(name).filter(|standing| standing.state == StandingState::Excluded)?;
-        let edited = [CurrencyNotServed, CountryNotServed, RailNotServed, AmountOutOfRange, LimitUnknown];
-        (!edited.contains(&excluded.reason)).then_some(excluded.reason)
-    }
-}
-
-/// A candidate while it is evaluated.
-struct Evaluated<'a> {
-    candidate: &'a Candidate,
-    out: Option<CandidateReason>,
-    cost: Option<Cost>,
-}
-
-impl Evaluated<'_> {
-    /// What candidates of one tier are ranked by; unknown costs come last.
-    fn rank(&self) -> (bool, Option<Decimal>, Reverse<u32>, Reverse<Decimal>, &str) {
-        let (cost, candidate) = (self.cost.map(|cost| cost.total), self.candidate);
-        (cost.is_none(), cost, Reverse(self.success()), Reverse(candidate.score), candidate.name.as_str())
-    }
-
-    fn success(&self) -> u32 {
-        self.candidate.success.unwrap_or(UNKNOWN_SUCCESS)
-    }
-}
-
-/// Evaluates a route: chooses the lowest cost among the primaries that pass the filter, else among the fallbacks. Ties are
-/// broken by success, score and name. A pin chooses among the candidates that pass the filter; hysteresis keeps the
-/// incumbent while the best one is not better by as much as it asks for.
-pub fn evaluate(
-    payout: &Payout,
-    rules: &RouteRules,
-    candidates: &[Candidate],
-    incumbent: Option<Incumbent<'_>>,
-    now: Timestamp,
-) -> Evaluation {
-    let rates = rules.rates.at(now);
-    let mut evaluated: Vec<_> = candidates
-        .iter()
-        .map(|candidate| {
-            let out = exclusion(payout, candidate, &rates);
-            let cost = || cost(payout, candidate, &rules.cost, &rates, rules.weight(payout, &candidate.name, now));
-            Evaluated { candidate, out, cost: if out.is_some() { None } else { cost() } }
-        })
-        .collect();
-    evaluated.sort_by(|a, b| a.candidate.name.cmp(&b.candidate.name));
-    let eligible = || evaluated.iter().filter(|one| one.out.is_none());
-    let tier = eligible().map(|one| one.candidate.tier).min();
-    let best = eligible().filter(|one| Some(one.candidate.tier) == tier).min_by(|a, b| a.rank().cmp(&b.rank()));
-    let pinned = rules.pinned(now).and_then(|name| eligible().find(|one| one.candidate.name == name));
-    let (kept, held_until) = match (best, incumbent) {
-        (Some(best), Some(incumbent)) if pinned.is_none() => {
-            let current = eligible().find(|one| one.candidate.name == incumbent.name);
-            let current = current.filter(|one| Some(one.candidate.tier) == tier);
-            keep(best, current, incumbent.since, rules.hysteresis, now)
-        }
-        _ => (None, None),
-    };
-    let choice = pinned.or(kept).or(best).map(|chosen| Choice { chosen, best, pinned: pinned.is_some(), tier });
-    let standings = evaluated.iter().map(|one| standing(one, choice.as_ref())).collect();
-    let active = choice.map(|choice| choice.chosen.candidate.name.clone());
-    Evaluation { active, standings, held_until }
-}
-
-/// The incumbent, if it is kept although `best` is better, and until when it is in any case.
-fn keep<'e, 'a>(
-    best: &Evaluated<'a>,
-    current: Option<&'e Evaluated<'a>>,
-    since: Timestamp,
-    hysteresis: Hysteresis,
-    now: Timestamp,
-) -> (Option<&'e Evaluated<'a>>, Option<Timestamp>) {
-    let Some(current) = current.filter(|current| current.candidate.name != best.candidate.name) else {
-        return (None, None);
-    };
-    let held_until = since.checked_add(hysteresis.min_hold).unwrap_or(Timestamp::MAX);
-    if now < held_until {
-        return (Some(current), Some(held_until));
-    }
-    let is_near = match (current.cost, best.cost) {
-        (Some(mine), Some(theirs)) if hysteresis.switch_percent > 0 => {
-            let asked = mine.total.abs() * Decimal::new(i64::from(hysteresis.switch_percent), 2);
-            mine.total.checked_sub(theirs.total).is_some_and(|gain| gain < asked)
-        }
-        _ => false,
-    };
-    (is_near.then_some(current), None)
-}
-
-struct Choice<'e, 'a> {
-    chosen: &'e Evaluated<'a>,
-    /// The one that ranks first.
-    best: Option<&'e Evaluated<'a>>,
-    /// Whether a pin chose.
-    pinned: bool,
-    tier: Option<Tier>,
-}
-
-fn standing(one: &Evaluated<'_>, choice: Option<&Choice<'_, '_>>) -> CandidateStanding {
-    let name = one.candidate.name.as_str();
-    let (state, reason) = match (one.out, choice) {
-        (Some(reason), _) => (StandingState::Excluded, reason),
-        (None, Some(choice)) => available(one, choice),
-        // Without a choice every candidate is excluded.
-        (None, None) => (StandingState::Standby, CandidateReason::CostUnknown),
-    };
-    CandidateStanding { name: name.to_owned(), state, reason, cost: one.cost }
-}
-
-/// State and reason of a candidate that passes the filter.
-fn available(one: &Evaluated<'_>, choice: &Choice<'_, '_>) -> (StandingState, CandidateReason) {
-    let is = |other: &Evaluated<'_>| other.candidate.name == one.candidate.name;
-    let is_best = choice.best.is_some_and(is);
-    if is(choice.chosen) {
-        let reason = match one.cost {
-            _ if choice.pinned => CandidateReason::Pinned,
-            _ if !is_best => CandidateReason::KeptByHysteresis,
-            Some(_) => CandidateReason::LowestCost,
-            None => CandidateReason::CostUnknown,
+        use CandidateReason::{
+            AmountOutOfRange, CountryNotServed, CurrencyNotServed, DailyLimitReached, LimitUnknown, RailNotServed,
         };
-        return (StandingState::Preferred, reason);
+        let excluded = self.standing(name).filter(|standing| standing.state == StandingState::Excluded)?;
+        let limits =
+            [CurrencyNotServed, CountryNotServed, RailNotServed, AmountOutOfRange, LimitUnknown, DailyLimitReached];
+        (!limits.contains(&excluded.reason)).then_some(excluded.reason)
     }
-    if Some(one.candidate.tier) != choice.tier {
-        return (StandingState::Fallback, CandidateReason::PrimaryAvailable);
+
+    /// The candidates in the order of preference: the chosen one, the others that could take the payout, at last the
+    /// excluded ones by name.
+    pub fn ranked(&self) -> Vec<&CandidateStanding> {
+        let mut ranked: Vec<_> = self.standings.iter().collect();
+        ranked.sort_by_key(|standing| {
+            let place = match (standing.state, standing.reason) {
+                (StandingState::Preferred, _) => 0,
+                // A predicted outage ranks a bank after all others.
+                (StandingState::Standby, CandidateReason::PredictedOutage) => 3,
+                (StandingState::Standby, _) => 1,
+                (StandingState::Fallback, _) => 2,
+                (StandingState::Excluded, _) => 4,
+            };
+            let cost = standing.cost.map(|cost| cost.total);
+            let ties = (place < 4).then_some((Reverse(standing.success), Reverse(standing.score)));
+            (place, cost.is_none(), cost, ties)
+        });
+        ranked
     }
-    let reason = match (one.cost, choice.best) {
-        _ if is_best && choice.pinned => CandidateReason::OtherPinned,
-        _ if is_best => CandidateReason::WithinHysteresis,
-        (None, _) => CandidateReason::CostUnknown,
-        (Some(mine), Some(best)) if best.cost.is_some_and(|cost| cost.total == mine.total) => {
-            if one.success() != best.success() {
-                CandidateReason::TieBrokenBySuccess
-            } else if one.candidate.score == best.candidate.score {
-                CandidateReason::TieBrokenByName
-            } else {
-                CandidateReason::TieBrokenByScore
-            }
-        }
-        (Some(_), _) => CandidateReason::HigherCost,
-    };
-    (StandingState::Standby, reason)
 }

@@ -1,42 +1,53 @@
-//! What a bank charges for a payout: fee = clamp(amount · bps / 10⁴ + fixed, min, max), rounded to the minor unit of the
-//! payout's currency, because the bank really charges rounded money.
+//! What a bank charges for a payout: fee = clamp(amount · bps / 10⁴ + fixed, min, max), rounded to the minor unit of
+//! the payout's currency, because the bank really charges rounded money.
 
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
 use super::payout::Payout;
 use super::rates::Rates;
+use crate::domain::canonical::decimal;
 use crate::domain::money::{Currency, Money, Rounding};
 
 /// A hundredth of a percent.
 const BASIS_POINT: Decimal = Decimal::from_parts(1, 0, 0, false, 4);
 
-/// One entry of a candidate's fee list.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// One entry of a candidate's fee list. The fields are in the order of canonical JSON.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fee {
+    /// Proportional fee in hundredths of a percent of the amount.
+    #[serde(with = "decimal")]
+    pub basis_points: Decimal,
+    /// Payout currencies to which the entry applies; empty = all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub currencies: Vec<Currency>,
+    /// Currency of `fixed`, `min` and `max`; `None` = the payout's currency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+    /// Fixed fee per payout.
+    #[serde(with = "decimal")]
+    pub fixed: Decimal,
+    /// Maximum fee; takes precedence over `min`.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "decimal::option")]
+    pub max: Option<Decimal>,
+    /// Minimum fee.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "decimal::option")]
+    pub min: Option<Decimal>,
     /// Name of the entry; the last tie-breaker.
     pub name: String,
     /// Rails to which the entry applies; empty = all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rails: Vec<String>,
-    /// Payout currencies to which the entry applies; empty = all.
-    pub currencies: Vec<Currency>,
-    /// Currency of `fixed`, `min` and `max`; `None` = the payout's currency.
-    pub currency: Option<Currency>,
-    /// Largest amount to which the entry applies, inclusive; `None` = unlimited.
-    pub up_to_amount: Option<Decimal>,
-    /// Proportional fee in hundredths of a percent of the amount.
-    pub basis_points: Decimal,
-    /// Fixed fee per payout.
-    pub fixed: Decimal,
-    /// Minimum fee.
-    pub min: Option<Decimal>,
-    /// Maximum fee; takes precedence over `min`.
-    pub max: Option<Decimal>,
     /// Rounding to the minor unit.
     pub rounding: Rounding,
+    /// Largest amount to which the entry applies, inclusive; `None` = unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "decimal::option")]
+    pub up_to_amount: Option<Decimal>,
 }
 
-/// Fee for the payout by a fee list, in the payout's currency; `None` if it is unknown: no entry applies, the rate of the
-/// entry's currency is missing, or the result overflows.
+/// Fee for the payout by a fee list, in the payout's currency; `None` if it is unknown: no entry applies, the rate of
+/// the entry's currency is missing, or the result overflows.
 pub fn fee(payout: &Payout, list: &[Fee], rates: &Rates) -> Option<Decimal> {
     if list.is_empty() {
         return Some(Decimal::ZERO);

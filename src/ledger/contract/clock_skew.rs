@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::OpenLedger;
 use super::audit::by_age;
-use super::fixtures::{TTL, at, books, run_id};
+use super::delivery_fixtures;
+use super::fixtures::{TTL, at, books, run_id, take_named};
 use crate::domain::key::ObjectKey;
 use crate::domain::run_failure::RunFailure;
 use crate::ledger::audit::{AuditEntry, AuditKind, UsageKey};
@@ -249,4 +250,16 @@ pub(crate) async fn health_checks_of_the_future_do_not_keep_the_log_from_being_p
     assert_eq!(left().await, 2);
     // As if last checked when the clock was right again: kept for the retention from then on, not for a year.
     assert_eq!(ledger.prune_probes(&lease, at(DAY), 9, at(DAY)).await.unwrap(), 2);
+}
+
+pub(crate) async fn a_delivery_whose_try_was_planned_by_a_clock_ahead_is_due_at_once(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let lease = take_named(&*ledger, "outbox", "a", at(0)).await;
+    let ops = delivery_fixtures::create(&*ledger, &delivery_fixtures::new_consumer("ops")).await;
+    delivery_fixtures::append(&*ledger, 1..=2, "a").await;
+    let query = delivery_fixtures::query(ops.id);
+    for (next_try, expected) in [(3_000, vec![]), (1_000_000, vec![1, 2])] {
+        delivery_fixtures::record(&*ledger, &lease, ops.id, 1, delivery_fixtures::failed(next_try)).await;
+        assert_eq!(delivery_fixtures::pending(&*ledger, &query).await, expected, "{next_try}");
+    }
 }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::OpenLedger;
 use super::fixtures::{at, audit_entry, take_named};
+use crate::domain::event::{EventType, OutboxEvent};
 use crate::domain::key::ObjectKey;
 use crate::ledger::dead_requests::{
     DeadRequest, DeadRequestCounts, DeadRequestFilter, DeadRequestLimits, DeadRequestState, NewDeadRequest,
@@ -12,6 +13,7 @@ use crate::ledger::dead_requests::{
 };
 use crate::ledger::error::LedgerError;
 use crate::ledger::lease::Lease;
+use crate::ledger::outbox::EventFilter;
 use crate::ledger::store::Ledger;
 
 /// The lease of the worker with this number; each takes it from the one before.
@@ -44,7 +46,17 @@ pub(super) fn request(fingerprint: &str, next: i64) -> NewDeadRequest {
 }
 
 pub(super) fn parked(second: i64) -> RetryOutcome {
-    RetryOutcome::Parked { reason: "timeout".into(), status: None, audit: Box::new(audit_entry("dlq_failed", second)) }
+    let id = Uuid::from_u128(10_000 + u128::try_from(second).unwrap());
+    let event = OutboxEvent {
+        id,
+        event_type: EventType::DeadRequestParked,
+        namespace: "ns".into(),
+        aggregate: "providerconnection/ns/bank-b".into(),
+        payload: "{}".into(),
+        correlation_id: id,
+    };
+    let audit = Box::new(audit_entry("dlq_failed", second));
+    RetryOutcome::Parked { reason: "timeout".into(), status: None, audit, event: Box::new(event) }
 }
 
 pub(crate) async fn a_repeated_failure_is_one_row_until_it_is_settled(store: &impl OpenLedger) {
@@ -148,6 +160,9 @@ pub(crate) async fn a_request_is_retried_parked_with_an_audit_entry_and_replayed
     assert_eq!(ledger.next_dead_request(at(0)).await.unwrap(), None);
     let audit = ledger.list_audit(Some("ns"), None, 10).await.unwrap();
     assert_eq!(audit[0].entry, audit_entry("dlq_failed", 5));
+    let events = ledger.list_events(&EventFilter::default(), 10).await.unwrap();
+    let told: Vec<_> = events.iter().map(|event| (event.event_type.as_str(), event.created)).collect();
+    assert_eq!(told, [("dlq.failed", at(5))], "with the audit entry");
 
     assert!(ledger.replay_dead_request(kept.id, "{\"user\":\"ops\"}", &audit_entry("replay", 6), at(6)).await.unwrap());
     assert!(

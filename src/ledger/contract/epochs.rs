@@ -16,8 +16,11 @@ pub(crate) async fn a_ledger_behind_the_lease_is_raised_once_after_its_loss_is_a
     let ledger = store.writer().await;
     assert_eq!(ledger.raise_epoch(7).await.unwrap(), None);
     assert_eq!(ledger.epoch().await.unwrap(), LedgerEpoch::default(), "nothing is written");
+    assert!(!ledger.payouts_suspended().await.unwrap());
     ledger.accept_loss().await.unwrap();
+    assert!(ledger.payouts_suspended().await.unwrap(), "attempts may be missing");
     assert!(ledger.epoch().await.unwrap().admits(7));
     assert_eq!(ledger.raise_epoch(7).await.unwrap(), Some(8));
     assert_eq!(ledger.raise_epoch(9).await.unwrap(), None, "the acceptance is used up");
+    assert!(ledger.payouts_suspended().await.unwrap(), "until a person resumes them");
 }

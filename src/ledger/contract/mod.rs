@@ -13,26 +13,44 @@ use crate::ledger::store::{Ledger, OpenMode};
 pub(crate) mod audit;
 pub(crate) mod clock_skew;
 pub(crate) mod closing;
+pub(crate) mod consumers;
 pub(crate) mod credentials;
 pub(crate) mod dead_request_removal;
 pub(crate) mod dead_requests;
+pub(crate) mod decision_fixtures;
+pub(crate) mod decision_limits;
+pub(crate) mod decision_retention;
+pub(crate) mod decisions;
+pub(crate) mod deliveries;
+pub(crate) mod delivery_fixtures;
+pub(crate) mod delivery_requeues;
+pub(crate) mod delivery_writes;
 pub(crate) mod epochs;
 pub(crate) mod fences;
 pub(crate) mod fixtures;
+pub(crate) mod guard;
 pub(crate) mod leases;
 pub(crate) mod opening;
 pub(crate) mod outbox;
 pub(crate) mod pages;
 pub(crate) mod partitions;
+pub(crate) mod payout_fixtures;
+pub(crate) mod payout_restores;
+pub(crate) mod payout_simulation;
+pub(crate) mod payouts;
 pub(crate) mod probes;
 pub(crate) mod queries;
 pub(crate) mod quotas;
+pub(crate) mod rate_buckets;
 pub(crate) mod raw;
 pub(crate) mod records;
 pub(crate) mod requests;
+pub(crate) mod route_changes;
 pub(crate) mod runs;
 pub(crate) mod sources;
+pub(crate) mod webhooks;
 pub(crate) mod windows;
+pub(crate) mod write_kinds;
 pub(crate) mod writes;
 
 pub(crate) use fixtures::{TTL, at, audit_entry, books, commit, count, cursor_key, row, run_id, state, take};
@@ -88,6 +106,7 @@ macro_rules! ledger_contract {
             a_stale_cursor_version_rejects_the_page
             a_page_of_another_process_rejects_the_version_it_replaced
             a_rejected_page_leaves_nothing
+            pages_of_one_commit_are_stored_in_their_order_or_none_of_them
             a_rejected_record_read_again_is_one_dead_letter
             a_commit_dropped_at_any_step_is_complete_or_absent
         }
@@ -197,6 +216,7 @@ macro_rules! ledger_contract {
             an_audit_entry_of_the_future_is_pruned_with_its_successor
             licence_usage_of_a_day_far_ahead_does_not_use_up_that_day
             health_checks_of_the_future_do_not_keep_the_log_from_being_pruned
+            a_delivery_whose_try_was_planned_by_a_clock_ahead_is_due_at_once
         }
         $crate::ledger::contract::rules! { $store, quotas:
             counts_of_two_processes_are_added_and_survive_a_restart
@@ -212,6 +232,47 @@ macro_rules! ledger_contract {
             a_reader_that_goes_on_misses_no_event_of_concurrent_writers
             an_event_of_the_future_is_pruned_with_one_that_follows_it
         }
+        $crate::ledger::contract::rules! { $store, consumers:
+            a_consumer_is_found_by_its_name_and_by_its_key
+            a_rotated_key_works_for_the_overlap_and_a_still_older_one_does_not
+            a_rename_keeps_keys_and_deliveries_and_the_old_name
+            a_removed_name_is_retired_until_its_queues_are_gone
+            a_removed_consumer_gets_nothing_and_its_rows_are_pruned
+            every_change_of_a_consumer_or_a_key_raises_the_version
+            a_new_consumer_gets_no_history_unless_it_asks_for_it
+            history_is_filled_before_anything_is_published
+            a_history_of_several_pieces_misses_no_event_of_concurrent_writers
+        }
+        $crate::ledger::contract::rules! { $store, deliveries:
+            a_delivery_is_made_with_its_event_or_not_at_all
+            a_consumer_gets_the_events_of_its_namespaces_and_types
+            every_way_of_storing_an_event_makes_its_deliveries
+            a_delivery_that_waits_holds_back_its_aggregate_alone
+            pending_deliveries_are_read_by_aggregate_in_turns
+            a_try_is_recorded_once_and_only_by_the_holder_of_the_lease
+            deliveries_go_with_their_events
+            usage_counts_what_is_pending_and_what_fails
+            a_reader_is_told_of_events_once_they_are_committed
+        }
+        $crate::ledger::contract::rules! { $store, delivery_requeues:
+            a_confirmation_counts_once_and_what_is_processed_stays_so
+            a_consumer_confirms_and_reads_its_own_deliveries_alone
+            two_replicas_that_confirm_at_once_agree
+            resend_and_redeliver_choose_by_state_filter_and_tries
+            a_dry_run_counts_what_a_requeue_changes
+        }
+        $crate::ledger::contract::rules! { $store, webhooks:
+            any_number_of_webhooks_is_one_row_until_it_is_closed
+            a_webhook_that_came_meanwhile_stays_open
+            a_signed_webhook_counts_once_within_its_window
+            webhooks_of_one_connection_do_not_touch_another
+            a_process_that_lost_its_lease_closes_and_prunes_nothing
+        }
+        $crate::ledger::contract::rules! { $store, rate_buckets:
+            two_replicas_share_a_bucket
+            a_bucket_is_never_more_than_empty
+            full_buckets_are_pruned_by_the_holder_of_the_lease
+        }
         $crate::ledger::contract::rules! { $store, raw:
             a_payload_is_stored_with_its_page_and_read_until_it_expires
             a_page_that_is_fetched_again_is_the_next_attempt
@@ -220,6 +281,7 @@ macro_rules! ledger_contract {
             a_dead_letter_says_whether_it_can_be_replayed
             dead_letters_are_resolved_by_hand_or_with_their_replayed_rows
             a_row_is_newer_than_a_time_if_it_changed_after_it
+            a_withdrawn_record_is_newer_although_it_never_was_a_row
             a_preview_counts_what_a_commit_would_change_and_changes_nothing
         }
         $crate::ledger::contract::rules! { $store, requests:
@@ -228,6 +290,65 @@ macro_rules! ledger_contract {
             the_id_of_a_resync_is_used_once_for_each_job
             a_request_is_closed_once_and_survives_a_restart
             closed_runs_are_pruned_and_resyncs_are_not
+        }
+        $crate::ledger::contract::rules! { $store, decisions:
+            a_repeated_request_is_the_same_decision_and_another_one_a_conflict
+            a_batch_that_is_committed_again_stores_nothing_twice
+            every_entry_of_a_batch_has_its_own_outcome
+            of_two_writers_with_one_key_one_decides
+            a_further_attempt_needs_proof_for_every_earlier_one
+            an_override_replaces_the_last_decision_of_its_payout_once
+            an_outcome_is_stored_once_with_the_decision_as_it_was
+            outcomes_of_a_decision_are_bounded_unless_they_change_the_gate
+            decisions_are_listed_newest_first_by_filter_and_page
+            a_snapshot_is_stored_once_with_the_decision_that_names_it
+            the_chain_is_one_across_writers_and_restarts
+        }
+        $crate::ledger::contract::rules! { $store, decision_limits:
+            a_daily_limit_admits_up_to_its_amount_and_its_number
+            a_reservation_is_given_back_once_and_taken_again_if_contradicted
+            a_further_attempt_takes_what_the_earlier_one_gave_back
+            amounts_of_two_currencies_are_counted_apart
+            two_writers_share_a_daily_limit
+        }
+        $crate::ledger::contract::rules! { $store, decision_retention:
+            old_entries_become_a_checkpoint_and_the_rest_verifies
+            a_snapshot_is_kept_while_a_decision_names_it
+            a_chain_of_checkpoints_alone_does_not_grow
+            an_entry_of_the_future_is_deleted_with_an_older_one_behind_it
+            a_payout_is_not_decided_anew_while_a_later_attempt_is_kept
+            old_counters_of_daily_limits_go_with_their_decisions
+            a_pruner_that_lost_its_lease_deletes_nothing
+        }
+        $crate::ledger::contract::rules! { $store, payouts:
+            a_payout_is_registered_with_its_decision_or_not_at_all
+            a_payout_that_was_decided_before_is_registered_with_that_decision
+            an_idempotency_key_is_used_for_one_payout
+            an_act_on_an_old_version_changes_nothing
+            of_concurrent_acts_one_moves_a_payout_on
+            a_followed_payout_is_attempted_again_only_with_proof
+            the_submitters_success_closes_the_gate_before_the_payout_knows
+            what_was_decided_of_an_attempt_cannot_be_changed
+            a_lost_lease_moves_no_payout_on
+            the_timeline_the_events_and_the_chain_tell_of_each_act_once
+            payouts_that_are_due_are_read_in_their_order_and_in_pieces
+            payouts_are_listed_newest_first_and_counted_while_they_are_open
+        }
+        $crate::ledger::contract::rules! { $store, payout_restores:
+            after_a_loss_nothing_is_decided_until_a_person_resumes_payouts
+            payouts_under_review_after_a_loss_are_reviewed_once
+            final_payouts_are_pruned_in_pieces_and_open_ones_kept
+            an_open_payout_closes_the_gate_although_its_decision_is_past_its_retention
+            a_followed_attempt_gives_its_limit_back_once_for_state_and_outcome
+        }
+        $crate::ledger::contract::rules! { $store, payout_simulation:
+            no_simulated_payout_is_paid_twice_or_lost
+        }
+        $crate::ledger::contract::rules! { $store, route_changes:
+            an_adjustment_is_in_effect_until_it_ends_or_is_deleted
+            a_namespace_has_so_many_adjustments_at_a_time
+            a_proposal_is_settled_once_and_a_route_has_one_that_is_pending
+            scores_are_replaced_by_newer_ones_and_deleted_by_age
         }
         $crate::ledger::contract::rules! { $store, credentials:
             a_credential_is_replaced_only_with_the_expected_version

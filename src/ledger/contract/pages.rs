@@ -209,6 +209,39 @@ pub(crate) async fn a_rejected_page_leaves_nothing(store: &impl OpenLedger) {
     assert_eq!((count(&*ledger).await, ledger.count_dead_letters(&all).await.unwrap()), (0, 0));
 }
 
+pub(crate) async fn pages_of_one_commit_are_stored_in_their_order_or_none_of_them(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let key = cursor_key("books", "");
+    let (first, second, third, wrong) = (state(0, "2"), state(1, "3"), state(2, "4"), state(7, "5"));
+    let (rows, more, letters) = ([row("a", 1), row("b", 1)], [row("b", 2), row("c", 1)], [letter("f")]);
+    let pages = |last| {
+        vec![
+            page(&key, &held, &first, &rows),
+            PageCommit { dead_letters: &letters, ..page(&key, &held, &second, &more) },
+            page(&key, &held, last, &[]),
+        ]
+    };
+    let all = TransactionFilter::default();
+    // The third page is refused: nothing of the two before it is there.
+    let refused = ledger.commit_pages(pages(&wrong)).await.unwrap_err();
+    assert!(matches!(refused, LedgerError::VersionConflict { expected: 7 }), "{refused:?}");
+    assert_eq!(ledger.load_cursor(&key).await.unwrap(), None);
+    assert_eq!((count(&*ledger).await, ledger.count_dead_letters(&all).await.unwrap()), (0, 0));
+    let outcomes = ledger.commit_pages(pages(&third)).await.unwrap();
+    let versions: Vec<_> = outcomes.iter().map(|outcome| outcome.version).collect();
+    assert_eq!(versions, [1, 2, 3]);
+    let counts: Vec<_> = outcomes.iter().map(|o| (o.counts.inserted, o.counts.updated)).collect();
+    assert_eq!(counts, [(2, 0), (1, 1), (0, 0)], "a record of two pages has the content of the later one");
+    let stored = ledger.load_cursor(&key).await.unwrap().unwrap();
+    assert_eq!((stored.version, stored.window), (3, third.window.clone()));
+    assert_eq!((count(&*ledger).await, ledger.count_dead_letters(&all).await.unwrap()), (3, 1));
+    // Once: the same pages again are a conflict, and so are pages of another writer.
+    let again = ledger.commit_pages(pages(&third)).await.unwrap_err();
+    assert!(matches!(again, LedgerError::VersionConflict { expected: 0 }), "{again:?}");
+    assert!(ledger.commit_pages(Vec::new()).await.unwrap().is_empty());
+}
+
 pub(crate) async fn a_rejected_record_read_again_is_one_dead_letter(store: &impl OpenLedger) {
     let ledger = store.writer().await;
     let held = take(&*ledger, "me", at(0)).await;

@@ -7,6 +7,7 @@ use super::fixtures::{at, audit_entry, books, commit, cursor_key, page, row, sta
 use crate::domain::cursor::{CursorKey, CursorState};
 use crate::domain::key::ObjectKey;
 use crate::domain::record::DeadLetter;
+use crate::domain::records::RemovedKey;
 use crate::domain::rejection_reason::RejectionReason;
 use crate::ledger::error::LedgerError;
 use crate::ledger::lease::Lease;
@@ -173,6 +174,36 @@ pub(crate) async fn a_row_is_newer_than_a_time_if_it_changed_after_it(store: &im
     assert_eq!(changed(0).await, [true, false]);
     assert_eq!(changed(1).await, [false, false]);
     assert_eq!(ledger.changed_since(&stream, "balances", &rows, at(0)).await.unwrap(), [false, false]);
+}
+
+pub(crate) async fn a_withdrawn_record_is_newer_although_it_never_was_a_row(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let (key, other) = (cursor_key("books", ""), cursor_key("books", "other"));
+    let removed = [(Some("t1"), "a"), (None, "b"), (None, "b")]
+        .map(|(account, key)| RemovedKey { account_token: account.map(str::to_owned), key: key.into() });
+    fetched(&*ledger, &key, &held, &state(0, "2"), &payload(1, 1_000), &[letter("f1")]).await;
+    // No dead letter could bring a record of the other stream back.
+    for (key, version) in [(&key, 1), (&other, 0)] {
+        let next = state(version, "2");
+        let commit = PageCommit { removed: &removed, now: at(30), ..page(key, &held, &next, &[]) };
+        ledger.commit_page(commit).await.unwrap();
+    }
+    let rows = [("t1", "a"), ("t2", "a"), ("t1", "b"), ("t2", "b"), ("t1", "c")]
+        .map(|(token, key)| RowIdentity { account_token: token.into(), record_key: key.into() });
+    let changed =
+        async |key: &CursorKey, second| ledger.changed_since(&key.stream, "balances", &rows, at(second)).await.unwrap();
+    assert_eq!(changed(&key, 29).await, [true, false, true, true, false]);
+    assert_eq!(changed(&key, 30).await, [false; 5], "sent again since");
+    assert_eq!(changed(&other, 29).await, [false; 5]);
+    // Until no dead letter is left to replay.
+    let lease = take_named(&*ledger, "retention", "b", at(60)).await;
+    ledger.prune_dead_letters(&lease, at(60), 10).await.unwrap();
+    assert!(changed(&key, 29).await[0]);
+    let ids: Vec<i64> = ledger.list_dead_letters(&all_of(books()), 10).await.unwrap().iter().map(|l| l.id).collect();
+    ledger.resolve_dead_letters(&books(), &ids, &audit_entry("resolve", 50)).await.unwrap();
+    ledger.prune_dead_letters(&lease, at(40), 10).await.unwrap();
+    assert_eq!(changed(&key, 29).await, [false; 5]);
 }
 
 pub(crate) async fn a_preview_counts_what_a_commit_would_change_and_changes_nothing(store: &impl OpenLedger) {

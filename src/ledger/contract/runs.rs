@@ -39,6 +39,8 @@ fn failure() -> RunFailure {
         cut_short: true,
         failing: 7,
         partitions,
+        slow: 2,
+        resync: Some("may".into()),
     }
 }
 

@@ -10,12 +10,13 @@ use uuid::Uuid;
 
 use super::audit::by_age;
 use super::dead_requests::{limits, parked, request, worker};
+use super::delivery_writes::DeliveryPrepared;
 use super::fixtures::{
     TTL, at, audit_entry, books, commit, cursor_key, of_source, page, row, run_id, state, take_named,
 };
 use super::quotas::{self, owner};
 use super::records::of_each_kind;
-use super::windows;
+use super::{decision_fixtures, payout_fixtures, route_changes, windows};
 use crate::domain::document::{DocumentKind, DocumentRecord};
 use crate::domain::key::ObjectKey;
 use crate::domain::quota::DayUsage;
@@ -36,137 +37,8 @@ use crate::ledger::runs::{PartitionEnd, RunCounts, RunEnd, RunResult, RunStart, 
 use crate::ledger::sources::{ExistingJobs, SourceAdoption};
 use crate::ledger::store::Ledger;
 
-/// One write.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Write {
-    AcquireLease,
-    ShortenLease,
-    RenewLease,
-    ReleaseLease,
-    CommitPage,
-    StagePage,
-    MergeWindow,
-    StartRun,
-    SkipRun,
-    FinishRun,
-    CorrectHistory,
-    AdoptSource,
-    DeleteJob,
-    ReplaceIdentities,
-    RecordProbes,
-    PruneProbes,
-    Ping,
-    InsertCredential,
-    ReplaceCredential,
-    AppendAudit,
-    AppendAuditBatch,
-    PruneAudit,
-    TakeUsage,
-    AddQuota,
-    PruneQuota,
-    AddDeadRequest,
-    RepeatDeadRequest,
-    CorrectDeadRequests,
-    SettleDeadRequest,
-    ReplayDeadRequest,
-    DiscardDeadRequest,
-    PurgeDeadRequests,
-    DeleteOrphanedDeadRequests,
-    PruneDeadRequests,
-}
-
-impl Write {
-    /// All writes.
-    pub(crate) const ALL: [Self; 34] = [
-        Self::AcquireLease,
-        Self::ShortenLease,
-        Self::RenewLease,
-        Self::ReleaseLease,
-        Self::CommitPage,
-        Self::StagePage,
-        Self::MergeWindow,
-        Self::StartRun,
-        Self::SkipRun,
-        Self::FinishRun,
-        Self::CorrectHistory,
-        Self::AdoptSource,
-        Self::DeleteJob,
-        Self::ReplaceIdentities,
-        Self::RecordProbes,
-        Self::PruneProbes,
-        Self::Ping,
-        Self::InsertCredential,
-        Self::ReplaceCredential,
-        Self::AppendAudit,
-        Self::AppendAuditBatch,
-        Self::PruneAudit,
-        Self::TakeUsage,
-        Self::AddQuota,
-        Self::PruneQuota,
-        Self::AddDeadRequest,
-        Self::RepeatDeadRequest,
-        Self::CorrectDeadRequests,
-        Self::SettleDeadRequest,
-        Self::ReplayDeadRequest,
-        Self::DiscardDeadRequest,
-        Self::PurgeDeadRequests,
-        Self::DeleteOrphanedDeadRequests,
-        Self::PruneDeadRequests,
-    ];
-
-    /// What keeps the write of a process that was replaced from undoing the work of the one that replaced it. Without a
-    /// wildcard: a new write has to be decided.
-    pub(crate) fn guard(self) -> Guard {
-        match self {
-            Self::CommitPage
-            | Self::StagePage
-            | Self::MergeWindow
-            | Self::StartRun
-            | Self::AdoptSource
-            | Self::DeleteJob
-            | Self::ReplaceIdentities
-            | Self::PruneProbes
-            | Self::PruneAudit
-            | Self::PruneQuota
-            | Self::SettleDeadRequest
-            | Self::DeleteOrphanedDeadRequests
-            | Self::PruneDeadRequests => Guard::Lease,
-            Self::AcquireLease
-            | Self::ShortenLease
-            | Self::RenewLease
-            | Self::ReleaseLease
-            | Self::SkipRun
-            | Self::FinishRun
-            | Self::CorrectHistory
-            | Self::InsertCredential
-            | Self::ReplaceCredential
-            | Self::AddDeadRequest
-            | Self::RepeatDeadRequest
-            | Self::CorrectDeadRequests
-            | Self::AppendAuditBatch
-            | Self::ReplayDeadRequest
-            | Self::DiscardDeadRequest
-            | Self::PurgeDeadRequests => Guard::State,
-            Self::RecordProbes | Self::Ping | Self::AppendAudit | Self::TakeUsage | Self::AddQuota => Guard::Addition,
-        }
-    }
-
-    /// Whether its caller gets an answer although it failed: what is read is corrected in memory.
-    pub(crate) fn is_optional(self) -> bool {
-        self == Self::CorrectHistory
-    }
-}
-
-/// What guards a write against one of a process that was replaced.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Guard {
-    /// A lease, whose fence is checked in the transaction.
-    Lease,
-    /// It takes effect only on rows that are in the expected state or have the expected id.
-    State,
-    /// It only adds.
-    Addition,
-}
+pub(crate) use super::guard::Guard;
+pub(crate) use super::write_kinds::Write;
 
 /// What the writes refer to.
 #[derive(Clone)]
@@ -174,6 +46,7 @@ pub(crate) struct Prepared {
     lease: Lease,
     worker: Lease,
     pruner: Lease,
+    delivery: DeliveryPrepared,
     pending: NewDeadRequest,
     parked: NewDeadRequest,
 }
@@ -224,7 +97,10 @@ pub(crate) async fn prepare(ledger: &dyn Ledger) -> Prepared {
     ledger.add_dead_request(&pending, limits(10)).await.unwrap();
     ledger.add_dead_request(&gone, limits(10)).await.unwrap();
     ledger.settle_dead_request(&worker, gone.id, &parked(2), at(2)).await.unwrap();
-    Prepared { lease, worker, pruner, pending, parked: gone }
+    decision_fixtures::decide(ledger, &route_changes::held_decision()).await;
+    ledger.put_scores(&[route_changes::score("bank-b", "1", 1)]).await.unwrap();
+    let delivery = DeliveryPrepared::prepare(ledger, &pruner).await;
+    Prepared { lease, worker, pruner, delivery, pending, parked: gone }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature of `ReplaceIdentity`")]
@@ -252,6 +128,7 @@ impl Prepared {
             Write::RenewLease => ledger.renew_lease(lease, TTL, now).await.map(drop),
             Write::ReleaseLease => ledger.release_lease(lease).await,
             Write::CommitPage => self.commit_page(ledger).await,
+            Write::CommitPages => self.commit_pages(ledger).await,
             Write::StagePage => windows::make(ledger, lease, CommitScope::StageNext).await,
             Write::MergeWindow => windows::make(ledger, lease, CommitScope::Merge).await,
             Write::StartRun => ledger.start_run(&start(3, &books(), 20), lease).await.map(drop),
@@ -305,6 +182,11 @@ impl Prepared {
                 ledger.delete_orphaned_dead_requests(&self.worker, &owner, at(70), &entry).await.map(drop)
             }
             Write::PruneDeadRequests => ledger.prune_dead_requests(&self.worker, at(70), at(70)).await.map(drop),
+            Write::CommitDecisions => ledger.commit_decisions(route_changes::every_kind()).await.map(drop),
+            Write::CheckpointDecisions => ledger.checkpoint_decisions(&self.pruner, at(50), 10, at(60)).await.map(drop),
+            Write::RegisterPayout => payout_fixtures::register_again(ledger).await,
+            Write::Delivery(write) => self.delivery.make(ledger, &self.pruner, write).await,
+            Write::PutScores => ledger.put_scores(&[route_changes::score("bank-b", "2", 20)]).await,
         }
     }
 
@@ -330,6 +212,16 @@ impl Prepared {
         let page = PageCommit { records: &records, removed: &removed, ..page(&key, &self.lease, &next, &rows) };
         let page = PageCommit { documents: &documents, dead_letters: &letters, pending: Some(&pending), ..page };
         ledger.commit_page(page).await.map(drop)
+    }
+
+    async fn commit_pages(&self, ledger: &dyn Ledger) -> Result<(), LedgerError> {
+        let (key, first, second) = (cursor_key("books", ""), state(1, "3"), state(2, "4"));
+        let (rows, more, letters) = ([row("b", 3)], [row("b", 4), row("c", 4)], [letter()]);
+        let pages = vec![
+            page(&key, &self.lease, &first, &rows),
+            PageCommit { dead_letters: &letters, ..page(&key, &self.lease, &second, &more) },
+        ];
+        ledger.commit_pages(pages).await.map(drop)
     }
 }
 

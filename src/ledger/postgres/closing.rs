@@ -13,6 +13,13 @@ use crate::domain::records::{PendingSnapshot, RemovedKey, Table};
 use crate::domain::row_batch::{RowBatch, TRANSACTIONS, tables};
 use crate::ledger::error::LedgerError;
 
+/// Remembers which records were withdrawn, while a dead letter of the stream may be replayed: there may be no row that says
+/// it.
+const REMEMBER: &str = "INSERT INTO withdrawn_records (stream_id, record_key, account_token, withdrawn_ms)
+     SELECT DISTINCT $1::bigint, p.key, p.account, $4::bigint FROM unnest($2::text[], $3::text[]) AS p (account, key)
+     WHERE EXISTS (SELECT 1 FROM dead_letters WHERE stream_id = $1 AND resolved_ms IS NULL)
+     ON CONFLICT (stream_id, record_key, account_token) DO UPDATE SET withdrawn_ms = excluded.withdrawn_ms";
+
 /// Closed rows, as they are stored now.
 #[derive(Default)]
 pub(super) struct Closed(Vec<ClosedRow>);
@@ -130,6 +137,11 @@ impl Closed {
             removed.iter().filter(|key| key.account_token.is_none()).map(|key| key.key.as_str()).collect();
         let (accounts, keys): (Vec<&str>, Vec<&str>) =
             removed.iter().filter_map(|key| Some((key.account_token.as_deref()?, key.key.as_str()))).unzip();
+        let of_account = vec![""; of_any_account.len()];
+        for (accounts, keys) in [(&of_account, &of_any_account), (&accounts, &keys)] {
+            let statement = query(REMEMBER).bind(stamp.stream_id).bind(accounts).bind(keys).bind(stamp.now);
+            tx.execute(statement).await?;
+        }
         for table in tables() {
             let name = table.name;
             let is_open = if name == TRANSACTIONS.name { "status <> 'superseded'" } else { "deleted_ms IS NULL" };

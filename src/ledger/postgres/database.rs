@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::failure::OperationName;
 use super::migrations;
 use super::pool::Pool;
@@ -35,7 +37,8 @@ impl PostgresLedger {
                  set sslmode=verify-full and sslrootcert in --ledger"
             );
         }
-        let server = Server { pool: Pool::new(url.clone(), mode), health: Arc::default() };
+        let (pool, events) = (Pool::new(url.clone(), mode), watch::Sender::new(0));
+        let server = Server { pool, health: Arc::default(), events };
         let ledger = Self { server };
         ledger.connect(url, mode).await?;
         if mode == OpenMode::Migrate {

@@ -35,6 +35,11 @@ const SELECT: &str = "SELECT d.id, d.fingerprint, d.reason, d.path, d.sample, d.
          AND ($5::bigint[] IS NULL OR d.id = ANY ($5))
      ORDER BY d.id DESC LIMIT $6";
 
+/// Withdrawn records are remembered for dead letters that may be replayed.
+const FORGET: &str = "DELETE FROM withdrawn_records WHERE (stream_id, record_key, account_token) IN (
+     SELECT stream_id, record_key, account_token FROM withdrawn_records w WHERE NOT EXISTS (
+         SELECT 1 FROM dead_letters d WHERE d.stream_id = w.stream_id AND d.resolved_ms IS NULL) LIMIT $1)";
+
 impl DeadLetters for PostgresLedger {
     fn changed_since<'a>(
         &'a self,
@@ -88,6 +93,7 @@ impl DeadLetters for PostgresLedger {
         async move {
             write_tx!(self, PRUNE, |tx| {
                 assert_held(tx, lease).await?;
+                tx.execute(sqlx::query(FORGET).bind(i64::from(limit))).await?;
                 let statement = sqlx::query(
                     "DELETE FROM dead_letters WHERE id = ANY (ARRAY(
                          SELECT id FROM dead_letters WHERE resolved_ms < $1 ORDER BY resolved_ms LIMIT $2))",
@@ -109,7 +115,9 @@ async fn changed(
     let id = cursor::find_stream(tx, stream).await?;
     let sql = format!(
         "SELECT EXISTS (SELECT 1 FROM {table} WHERE stream_id = $1 AND account_token = $2 AND record_key = $3
-             AND updated_ms > $4)"
+             AND updated_ms > $4)
+         OR EXISTS (SELECT 1 FROM withdrawn_records WHERE stream_id = $1 AND record_key = $3
+             AND account_token IN ($2, '') AND withdrawn_ms > $4)"
     );
     let mut all = Vec::with_capacity(rows.len());
     for row in rows {

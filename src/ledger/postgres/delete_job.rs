@@ -124,7 +124,7 @@ async fn erase_source(
     for table in tables() {
         erasure.rows += delete_of_stream(tx, table.name, id).await?;
     }
-    for table in ["staged_rows", "raw_payloads"] {
+    for table in ["staged_rows", "raw_payloads", "withdrawn_records"] {
         delete_of_stream(tx, table, id).await?;
     }
     erasure.dead_letters += delete_of_stream(tx, "dead_letters", id).await?;

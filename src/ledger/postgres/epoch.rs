@@ -45,7 +45,10 @@ impl EpochStore for PostgresLedger {
     fn accept_loss(&self) -> LedgerFuture<'_, ()> {
         async move {
             write_tx!(self, ACCEPT, |tx| {
-                tx.execute(sqlx::query("UPDATE ledger_epoch SET loss_accepted = TRUE")).await.map(drop)
+                let statement = sqlx::query(
+                    "UPDATE ledger_epoch SET loss_accepted = TRUE, restores = restores + 1, payouts_suspended = TRUE",
+                );
+                tx.execute(statement).await.map(drop)
             })
         }
         .boxed()

@@ -146,10 +146,14 @@ pub(super) async fn append(tx: &mut Transaction, events: &[OutboxEvent], now: Ti
             .bind(millis(now));
         appended += tx.execute(statement).await?;
     }
+    if appended > 0 {
+        tx.note_events();
+    }
     Ok(appended)
 }
 
-async fn horizon(tx: &mut Transaction) -> Result<i64, LedgerError> {
+/// The number of the oldest transaction that may still write: what is below has ended.
+pub(super) async fn horizon(tx: &mut Transaction) -> Result<i64, LedgerError> {
     match tx.fetch_optional(sqlx::query(HORIZON)).await? {
         Some(row) => get(&row, "horizon"),
         None => Ok(0),
@@ -177,7 +181,8 @@ async fn list(
     tx.fetch_all(statement).await?.iter().map(decode).collect()
 }
 
-fn decode(row: &PgRow) -> Result<StoredEvent, LedgerError> {
+/// The event in the columns of `outbox_event`.
+pub(super) fn decode(row: &PgRow) -> Result<StoredEvent, LedgerError> {
     Ok(StoredEvent {
         position: EventPosition { transaction: get(row, "txid")?, seq: get(row, "seq")? },
         id: uuid(row, "id")?,

@@ -1,6 +1,6 @@
-//! The page transaction.
+//! The page transaction, of one page or of consecutive ones.
 //!
-//! Lock of the stream, fence, cursor, raw payload, rows, events, dead letters, run counters: in this order, in one
+//! Of each page lock of the stream, fence, cursor, raw payload, rows, events, dead letters, run counters: in this order, in one
 //! transaction. If the answer to COMMIT is lost, the cursor is read back on a new connection, after the transaction has
 //! ended on the server: this writer's version and fence mean that the page is committed. It is never sent again
 //! blindly.
@@ -41,14 +41,28 @@ fn is_worth_waiting(error: &LedgerError) -> bool {
     matches!(error, LedgerError::Storage { .. }) && error.write_fault() == Some(WriteFault::Unreachable)
 }
 
-impl PostgresLedger {
-    pub(super) async fn page_commit(&self, page: PageCommit<'_>) -> Result<PageOutcome, LedgerError> {
+/// A page with its rows packed once, however often its transaction is repeated.
+struct PackedPage<'a> {
+    page: PageCommit<'a>,
+    /// The rows of each kind.
+    batches: Vec<RowBatch>,
+}
+
+impl<'a> PackedPage<'a> {
+    fn new(page: PageCommit<'a>) -> Self {
         let mut batches = RowBatch::of_records(page.records);
         batches.extend([RowBatch::of_transactions(page.rows), RowBatch::of_documents(page.documents)]);
         batches.retain(|batch| !batch.is_empty());
+        Self { page, batches }
+    }
+}
+
+impl PostgresLedger {
+    pub(super) async fn pages_commit(&self, pages: Vec<PageCommit<'_>>) -> Result<Vec<PageOutcome>, LedgerError> {
+        let pages: Vec<PackedPage<'_>> = pages.into_iter().map(PackedPage::new).collect();
         // A server that restarts is back within seconds: a run in progress need not fail for it.
         for attempt in 1.. {
-            match self.commit_once(&page, &batches).await {
+            match self.commit_once(&pages).await {
                 Err(error) if attempt < COMMIT_ATTEMPTS && is_worth_waiting(&error) => {
                     tokio::time::sleep(RESOLVE_PAUSE).await;
                 }
@@ -58,18 +72,25 @@ impl PostgresLedger {
         Err(LedgerError::server(PAGE.0, timed_out("the server did not come back in time")))
     }
 
-    async fn commit_once(&self, page: &PageCommit<'_>, batches: &[RowBatch]) -> Result<PageOutcome, LedgerError> {
-        match transaction!(self, Mode::Write, PAGE, |tx| apply(tx, page, batches).await) {
-            Ok(outcome) => Ok(outcome),
-            Err(TransactionError::Aborted(error)) => Err(error),
-            Err(TransactionError::CommitLost { value, failure }) => self.resolve(page, value, failure).await,
+    async fn commit_once(&self, pages: &[PackedPage<'_>]) -> Result<Vec<PageOutcome>, LedgerError> {
+        let ended = transaction!(self, Mode::Write, PAGE, |tx| {
+            let mut outcomes = Vec::with_capacity(pages.len());
+            for PackedPage { page, batches } in pages {
+                outcomes.push(apply(tx, page, batches).await?);
+            }
+            Ok(outcomes)
+        });
+        match (ended, pages.last()) {
+            (Ok(outcomes), _) => Ok(outcomes),
+            (Err(TransactionError::CommitLost { value, failure }), Some(last)) => {
+                self.resolve(&last.page, value, failure).await
+            }
+            (Err(error), _) => Err(error.into_error(PAGE)),
         }
     }
 
     pub(super) async fn page_preview(&self, page: PageCommit<'_>) -> Result<PageCounts, LedgerError> {
-        let mut batches = RowBatch::of_records(page.records);
-        batches.extend([RowBatch::of_transactions(page.rows), RowBatch::of_documents(page.documents)]);
-        batches.retain(|batch| !batch.is_empty());
+        let PackedPage { page, batches } = PackedPage::new(page);
         let mut counts = None;
         let ended = transaction!(self, Mode::Write, PREVIEW, |tx| {
             counts = Some(apply(tx, &page, &batches).await?.counts);
@@ -82,18 +103,19 @@ impl PostgresLedger {
         }
     }
 
-    /// Determines the outcome of a COMMIT that was not acknowledged.
+    /// Determines the outcome of a COMMIT that was not acknowledged; `last` is the last page of the transaction.
     async fn resolve(
         &self,
-        page: &PageCommit<'_>,
-        outcome: PageOutcome,
+        last: &PageCommit<'_>,
+        outcomes: Vec<PageOutcome>,
         failure: ServerFailure,
-    ) -> Result<PageOutcome, LedgerError> {
+    ) -> Result<Vec<PageOutcome>, LedgerError> {
+        let version = outcomes.last().map(|outcome| outcome.version);
         for attempt in 1..=RESOLVE_ATTEMPTS {
-            let read = transaction!(self, Mode::Latest, RESOLVE, |tx| cursor::load(tx, page.cursor).await);
+            let read = transaction!(self, Mode::Latest, RESOLVE, |tx| cursor::load(tx, last.cursor).await);
             match settled(self.server(), RESOLVE, read) {
-                Ok(Some((now, fence))) if now.version == outcome.version && fence == page.lease.fence => {
-                    return Ok(outcome);
+                Ok(Some((now, fence))) if Some(now.version) == version && fence == last.lease.fence => {
+                    return Ok(outcomes);
                 }
                 Ok(_) => return Err(LedgerError::server(PAGE.0, failure)),
                 Err(_) if attempt < RESOLVE_ATTEMPTS => tokio::time::sleep(RESOLVE_PAUSE).await,

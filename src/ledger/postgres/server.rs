@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::pool::Pool;
 use crate::ledger::health::HealthTracker;
 
@@ -10,6 +12,8 @@ use crate::ledger::health::HealthTracker;
 pub(super) struct Server {
     pub(super) pool: Pool,
     pub(super) health: Arc<HealthTracker>,
+    /// Counts the commits of this process after which there may be something to publish.
+    pub(super) events: watch::Sender<u64>,
 }
 
 impl Server {

@@ -1,141 +1,24 @@
-//! The engine behind [`Ledger`]: which file answers which method.
+//! The engine behind [`Ledger`]: the methods that are in no file of their own.
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
-use jiff::Timestamp;
 use sqlx::query;
 
 use super::database::PostgresLedger;
 use super::failure::OperationName;
 use super::transaction::write_tx;
-use crate::domain::cursor::{CursorKey, CursorState};
-use crate::domain::key::ObjectKey;
-use crate::domain::run_reason::RunReason;
-use crate::ledger::document::StoredDocument;
-use crate::ledger::error::LedgerFuture;
-use crate::ledger::health::HealthReceiver;
-use crate::ledger::lease::Lease;
-use crate::ledger::page::{PageCommit, PageCounts, PageOutcome};
-use crate::ledger::probes::{ProbeResult, StoredProbe};
-use crate::ledger::record::{ReplaceIdentity, StoredTransaction, TransactionFilter};
-use crate::ledger::runs::{JobHistory, RunEnd, RunStart};
-use crate::ledger::sources::{Erasure, ExistingJobs, SourceAdoption};
-use crate::ledger::store::Ledger;
+use crate::ledger::engine::forward_ledger;
+use crate::ledger::error::LedgerError;
 
 const PING: OperationName = OperationName("checking that it accepts writes");
 
-impl Ledger for PostgresLedger {
-    fn load_cursor<'a>(&'a self, key: &'a CursorKey) -> LedgerFuture<'a, Option<CursorState>> {
-        self.cursor_load(key).boxed()
+impl PostgresLedger {
+    async fn write_check(&self) -> Result<(), LedgerError> {
+        let check = "UPDATE write_checks SET number = number + 1";
+        write_tx!(self, PING, |tx| tx.execute(query(check)).await.map(drop))
     }
 
-    fn commit_page<'a>(&'a self, page: PageCommit<'a>) -> LedgerFuture<'a, PageOutcome> {
-        self.page_commit(page).boxed()
-    }
-
-    fn preview_page<'a>(&'a self, page: PageCommit<'a>) -> LedgerFuture<'a, PageCounts> {
-        self.page_preview(page).boxed()
-    }
-
-    fn start_run<'a>(&'a self, run: &'a RunStart, lease: &'a Lease) -> LedgerFuture<'a, bool> {
-        self.run_start(run, lease).boxed()
-    }
-
-    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: RunReason) -> LedgerFuture<'a, ()> {
-        self.run_skip(run, reason).boxed()
-    }
-
-    fn finish_run<'a>(&'a self, end: &'a RunEnd) -> LedgerFuture<'a, ()> {
-        self.run_finish(end).boxed()
-    }
-
-    fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32, now: Timestamp) -> LedgerFuture<'a, JobHistory> {
-        self.job_history_load(job, limit, now).boxed()
-    }
-
-    fn is_resync_done<'a>(&'a self, job: &'a ObjectKey, id: &'a str) -> LedgerFuture<'a, bool> {
-        self.resync_is_done(job, id).boxed()
-    }
-
-    fn adopt_source<'a>(&'a self, adoption: &'a SourceAdoption<'a>) -> LedgerFuture<'a, bool> {
-        self.source_adopt(adoption).boxed()
-    }
-
-    fn delete_job<'a>(
-        &'a self,
-        job: &'a ObjectKey,
-        existing: &'a ExistingJobs,
-        lease: &'a Lease,
-    ) -> LedgerFuture<'a, Erasure> {
-        self.job_delete(job, existing, lease).boxed()
-    }
-
-    fn list_documents<'a>(
-        &'a self,
-        filter: &'a TransactionFilter,
-        limit: u32,
-    ) -> LedgerFuture<'a, Vec<StoredDocument>> {
-        self.documents(filter, limit).boxed()
-    }
-
-    fn list_transactions<'a>(
-        &'a self,
-        filter: &'a TransactionFilter,
-        limit: u32,
-    ) -> LedgerFuture<'a, Vec<StoredTransaction>> {
-        self.transactions(filter, limit).boxed()
-    }
-
-    fn replace_identities<'a>(
-        &'a self,
-        lease: &'a Lease,
-        after: i64,
-        limit: u32,
-        replace: ReplaceIdentity,
-    ) -> LedgerFuture<'a, Option<i64>> {
-        self.identities_replace(lease, after, limit, replace).boxed()
-    }
-
-    fn count_transactions<'a>(&'a self, filter: &'a TransactionFilter) -> LedgerFuture<'a, u64> {
-        self.transaction_count(filter).boxed()
-    }
-
-    fn count_dead_letters<'a>(&'a self, filter: &'a TransactionFilter) -> LedgerFuture<'a, u64> {
-        self.dead_letter_count(filter).boxed()
-    }
-
-    fn record_probes<'a>(&'a self, results: &'a [ProbeResult]) -> LedgerFuture<'a, ()> {
-        self.probes_record(results).boxed()
-    }
-
-    fn prune_probes<'a>(
-        &'a self,
-        lease: &'a Lease,
-        before: Timestamp,
-        limit: u32,
-        now: Timestamp,
-    ) -> LedgerFuture<'a, u64> {
-        self.probes_prune(lease, before, limit, now).boxed()
-    }
-
-    fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, Vec<StoredProbe>> {
-        self.probes_last(connection, limit).boxed()
-    }
-
-    fn ping(&self) -> LedgerFuture<'_, ()> {
-        async move {
-            write_tx!(self, PING, |tx| {
-                tx.execute(query("UPDATE write_checks SET number = number + 1")).await.map(drop)
-            })
-        }
-        .boxed()
-    }
-
-    fn health(&self) -> HealthReceiver {
+    fn health_receiver(&self) -> HealthReceiver {
         self.server().health.subscribe()
     }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.close_all().boxed()
-    }
 }
+
+forward_ledger!(PostgresLedger);

@@ -55,6 +55,8 @@ pub(super) struct Transaction {
     timeout: Duration,
     /// A statement has changed rows.
     has_changed: bool,
+    /// There is something to publish once it is committed.
+    has_events: bool,
 }
 
 /// Why a transaction did not end with an acknowledged COMMIT.
@@ -114,8 +116,7 @@ impl<'l> Attempts<'l> {
         loop {
             let checkout = self.server.pool.checkout(self.operation).await?;
             let reused = checkout.is_reused();
-            let mut tx =
-                Transaction { checkout, operation: self.operation, timeout: BEGIN_TIMEOUT, has_changed: false };
+            let mut tx = Transaction::new(checkout, self.operation);
             match tx.execute_raw(self.mode.begin()).await {
                 Ok(()) => {
                     tx.timeout = ANSWER_TIMEOUT;
@@ -140,6 +141,9 @@ impl<'l> Attempts<'l> {
                 // A success that changed nothing shows nothing about the next write.
                 if tx.has_changed {
                     self.server.health.record(&Ok::<(), LedgerError>(()));
+                }
+                if tx.has_events {
+                    self.server.events.send_modify(|count| *count = count.wrapping_add(1));
                 }
                 Attempt::Ended(Ok(value))
             }
@@ -278,6 +282,15 @@ fn lost(error: &LedgerError) -> ServerFailure {
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 impl Transaction {
+    const fn new(checkout: Checkout, operation: OperationName) -> Self {
+        Self { checkout, operation, timeout: BEGIN_TIMEOUT, has_changed: false, has_events: false }
+    }
+
+    /// Notes that there is something to publish once the transaction is committed.
+    pub(super) const fn note_events(&mut self) {
+        self.has_events = true;
+    }
+
     /// Lets each further statement take this long; for the few that delete without a bound.
     pub(super) async fn allow(&mut self, limit: Duration) -> Result<(), LedgerError> {
         self.timeout = limit + ANSWER_TIMEOUT;

@@ -22,6 +22,11 @@ const FIND_REPLACED: &str = "SELECT id, revision, content_hash FROM transactions
          SELECT 1 FROM transactions b WHERE b.stream_id = ?1 AND b.account_token = ?2 AND b.supersedes = ?3 \
              AND b.status = 'booked')";
 
+/// Remembers that a record was withdrawn, while a dead letter of the stream may be replayed: there may be no row that says it.
+const REMEMBER: &str = "INSERT INTO withdrawn_records (stream_id, record_key, account_token, withdrawn_ms) \
+     SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM dead_letters WHERE stream_id = ?1 AND resolved_ms IS NULL) \
+     ON CONFLICT (stream_id, record_key, account_token) DO UPDATE SET withdrawn_ms = excluded.withdrawn_ms";
+
 /// Closed rows, as they are stored now.
 #[derive(Default)]
 pub(super) struct Closed(Vec<ClosedRow>);
@@ -106,6 +111,10 @@ impl Closed {
     ) -> Result<(), LedgerError> {
         if removed.is_empty() {
             return Ok(());
+        }
+        for RemovedKey { account_token, key } in removed {
+            let account = account_token.as_deref().unwrap_or_default();
+            tx.execute(REMEMBER, params![stamp.stream_id, key, account, stamp.now])?;
         }
         // Keys without an account are looked up together: each look-up alone would read the keys of the whole stream.
         let of_any_account: Vec<&str> =

@@ -18,7 +18,7 @@ use super::step::Step;
 use crate::ledger::error::LedgerError;
 
 /// Statements that a connection keeps prepared: more than the ledger has.
-const STATEMENT_CACHE: usize = 160;
+const STATEMENT_CACHE: usize = 200;
 
 /// Memory for the pages of the file that the writer uses, in KiB: the keys of a stream are in no order, so that a page
 /// of a thousand rows touches as many leaves of the index.
@@ -81,6 +81,8 @@ pub(super) struct Connection {
     failed: Cell<bool>,
     /// The last transaction is committed and changed rows.
     wrote: Cell<bool>,
+    /// The last transaction stored events, or made deliveries pending.
+    stored_events: Cell<bool>,
     #[cfg(test)]
     faults: std::sync::Arc<Faults>,
 }
@@ -107,6 +109,7 @@ impl Connection {
             inner,
             failed: Cell::new(false),
             wrote: Cell::new(false),
+            stored_events: Cell::new(false),
             #[cfg(test)]
             faults: std::sync::Arc::clone(&options.faults),
         })
@@ -127,6 +130,11 @@ impl Connection {
         self.wrote.get()
     }
 
+    /// Whether the last transaction is committed, and there may be something to publish.
+    pub(super) fn has_stored_events(&self) -> bool {
+        self.wrote.get() && self.stored_events.get()
+    }
+
     /// Runs `work` in a transaction. An error of it rolls the transaction back.
     pub(super) fn transaction<T>(
         &self,
@@ -139,6 +147,7 @@ impl Connection {
             Mode::Write => "BEGIN IMMEDIATE",
         };
         self.wrote.set(false);
+        self.stored_events.set(false);
         let changed_before = self.inner.total_changes();
         self.control(Step::Begin, begin).map_err(|e| TransactionError::Aborted(operation.failed(e)))?;
         match work(&Transaction { connection: self, operation }) {
@@ -187,6 +196,11 @@ pub(super) struct Transaction<'c> {
 }
 
 impl Transaction<'_> {
+    /// Notes that there is something to publish once the transaction is committed.
+    pub(super) fn note_events(&self) {
+        self.connection.stored_events.set(true);
+    }
+
     /// Executes a statement that returns no rows; returns the number of rows that it changed.
     pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<u64, LedgerError> {
         let changed = self.step(|| self.connection.inner.prepare_cached(sql)?.execute(params))?;

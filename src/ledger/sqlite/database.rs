@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::codec::OperationName;
 use super::connection::{ConnectOptions, MissingFile, Mode, Transaction};
 use super::migrations;
@@ -27,6 +29,8 @@ pub(crate) struct SqliteLedger {
     pub(super) writer: Workers,
     pub(super) readers: Workers,
     pub(super) health: Arc<HealthTracker>,
+    /// Counts the commits after which there may be something to publish.
+    pub(super) events: Arc<watch::Sender<u64>>,
     /// The faults of the writer's steps.
     #[cfg(test)]
     pub(super) faults: Arc<super::faults::Faults>,
@@ -67,6 +71,7 @@ impl SqliteLedger {
             writer: start("ledger-writer", 1, &write_options)?,
             readers: start("ledger-reader", READERS, &read_options)?,
             health: Arc::default(),
+            events: Arc::new(watch::Sender::new(0)),
             #[cfg(test)]
             faults: Arc::clone(&write_options.faults),
             #[cfg(test)]
@@ -99,7 +104,7 @@ impl SqliteLedger {
         T: Send + 'static,
         W: FnOnce(&mut Slot) -> Result<T, LedgerError> + Send + 'static,
     {
-        let health = Arc::clone(&self.health);
+        let (health, events) = (Arc::clone(&self.health), Arc::clone(&self.events));
         self.writer
             .run(operation.0, move |slot| {
                 let outcome = work(slot);
@@ -107,6 +112,9 @@ impl SqliteLedger {
                 // volume has room for it, and the health would change at each pruning that finds nothing to delete.
                 if outcome.is_err() || slot.has_written() {
                     health.record(&outcome);
+                }
+                if slot.has_stored_events() {
+                    events.send_modify(|count| *count = count.wrapping_add(1));
                 }
                 outcome
             })

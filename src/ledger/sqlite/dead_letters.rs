@@ -25,6 +25,11 @@ const LIST: OperationName = OperationName("listing dead letters");
 const RESOLVE: OperationName = OperationName("resolving dead letters");
 const PRUNE: OperationName = OperationName("pruning dead letters");
 
+/// Withdrawn records are remembered for dead letters that may be replayed.
+const FORGET: &str = "DELETE FROM withdrawn_records WHERE (stream_id, record_key, account_token) IN ( \
+     SELECT stream_id, record_key, account_token FROM withdrawn_records w WHERE NOT EXISTS ( \
+         SELECT 1 FROM dead_letters d WHERE d.stream_id = w.stream_id AND d.resolved_ms IS NULL) LIMIT ?1)";
+
 impl DeadLetters for SqliteLedger {
     fn changed_since<'a>(
         &'a self,
@@ -38,7 +43,9 @@ impl DeadLetters for SqliteLedger {
             let id = cursor::find_stream(tx, &stream)?;
             let sql = format!(
                 "SELECT EXISTS (SELECT 1 FROM {table} WHERE stream_id = ?1 AND account_token = ?2 AND record_key = ?3
-                     AND updated_ms > ?4)"
+                     AND updated_ms > ?4)
+                 OR EXISTS (SELECT 1 FROM withdrawn_records WHERE stream_id = ?1 AND record_key = ?3
+                     AND account_token IN (?2, '') AND withdrawn_ms > ?4)"
             );
             let changed =
                 |row: &RowIdentity| tx.scalar(&sql, params![id, row.account_token, row.record_key, millis(since)]);
@@ -98,6 +105,7 @@ impl DeadLetters for SqliteLedger {
         let lease = lease.clone();
         self.write(PRUNE, move |tx| {
             assert_held(tx, &lease)?;
+            tx.execute(FORGET, [limit])?;
             tx.execute(
                 "DELETE FROM dead_letters WHERE id IN (
                      SELECT id FROM dead_letters WHERE resolved_ms < ?1 ORDER BY resolved_ms LIMIT ?2)",

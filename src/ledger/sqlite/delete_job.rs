@@ -100,7 +100,7 @@ fn erase_source(
     for table in tables() {
         erasure.rows += tx.execute(&format!("DELETE FROM {} WHERE stream_id = ?1", table.name), [id])?;
     }
-    for table in ["staged_rows", "raw_payloads"] {
+    for table in ["staged_rows", "raw_payloads", "withdrawn_records"] {
         tx.execute(&format!("DELETE FROM {table} WHERE stream_id = ?1"), [id])?;
     }
     erasure.dead_letters += tx.execute("DELETE FROM dead_letters WHERE stream_id = ?1", [id])?;

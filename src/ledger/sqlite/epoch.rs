@@ -35,6 +35,10 @@ impl EpochStore for SqliteLedger {
     }
 
     fn accept_loss(&self) -> LedgerFuture<'_, ()> {
-        self.write(ACCEPT, |tx| tx.execute("UPDATE ledger_epoch SET loss_accepted = 1", []).map(drop)).boxed()
+        self.write(ACCEPT, |tx| {
+            tx.execute("UPDATE ledger_epoch SET loss_accepted = 1, restores = restores + 1, payouts_suspended = 1", [])
+                .map(drop)
+        })
+        .boxed()
     }
 }

@@ -130,7 +130,7 @@ async fn a_commit_whose_answer_is_lost_is_complete_or_absent() {
             prepared.make(&ledger, write).await.unwrap();
             assert_eq!(dump(&store), after, "appended once, although it is retried");
         }
-        if matches!(write, Write::CommitPage | Write::StartRun) {
+        if matches!(write, Write::CommitPage | Write::CommitPages | Write::StartRun) {
             outcome.unwrap();
             assert_eq!(now, after, "it is read back");
         }

@@ -5,45 +5,18 @@
 //! migrations only add, so unknown migrations are not an error.
 
 use rusqlite::params;
-use sha2::{Digest as _, Sha384};
 
 use super::codec::OperationName;
 use super::connection::{Connection, Mode, Transaction};
 use crate::ledger::error::{DriverError, LedgerError};
+use crate::ledger::migration::{self, Migration, migrations, newest};
 
 const MIGRATE: OperationName = OperationName("migrating the schema");
 const CHECK: OperationName = OperationName("reading the schema version");
 
-/// One migration.
-#[derive(Copy, Clone, Debug)]
-pub(super) struct Migration {
-    /// Its version, a timestamp.
-    pub(super) version: i64,
-    /// What it is about, as in its file name.
-    pub(super) description: &'static str,
-    /// Its statements.
-    pub(super) sql: &'static str,
-}
-
-impl Migration {
-    fn checksum(&self) -> Vec<u8> {
-        Sha384::digest(self.sql).to_vec()
-    }
-}
-
-/// Declares migrations by the names of their files.
-macro_rules! migrations {
-    ($( $version:literal $description:literal $file:literal ),* $(,)?) => {
-        &[$( Migration {
-            version: $version,
-            description: $description,
-            sql: include_str!(concat!("../../../migrations/sqlite/", $file)),
-        } ),*]
-    };
-}
-
 /// All migrations, in order. Add new ones at the end; never change one that was released.
 pub(super) const MIGRATIONS: &[Migration] = migrations![
+    "sqlite":
     20_261_122_010_000 "ledger" "20261122010000_ledger.sql",
     20_261_122_060_000 "probe results" "20261122060000_probe_results.sql",
     20_261_122_061_000 "credentials" "20261122061000_credentials.sql",
@@ -62,6 +35,10 @@ pub(super) const MIGRATIONS: &[Migration] = migrations![
     20_261_129_201_000 "raw and events" "20261129201000_raw_and_events.sql",
     20_261_129_202_000 "ledger epoch" "20261129202000_ledger_epoch.sql",
     20_261_129_203_000 "partition runs" "20261129203000_partition_runs.sql",
+    20_261_129_210_000 "decisions" "20261129210000_decisions.sql",
+    20_261_129_211_000 "withdrawn records" "20261129211000_withdrawn_records.sql",
+    20_261_129_220_000 "payouts" "20261129220000_payouts.sql",
+    20_261_129_221_000 "delivery" "20261129221000_delivery.sql",
 ];
 
 const CREATE_RECORD: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
@@ -94,17 +71,8 @@ fn missing(tx: &Transaction<'_>) -> Result<Vec<&'static Migration>, LedgerError>
     if let Some(version) = incomplete {
         return Err(LedgerError::Migrate(DriverError::migration_incomplete(version)));
     }
-    let mut missing = Vec::new();
-    for migration in MIGRATIONS {
-        let applied: Option<Vec<u8>> =
-            tx.scalar_opt("SELECT checksum FROM _sqlx_migrations WHERE version = ?1", [migration.version])?;
-        match applied {
-            Some(applied) if applied == migration.checksum() => {}
-            Some(_) => return Err(LedgerError::Migrate(DriverError::migration_changed(migration.version))),
-            None => missing.push(migration),
-        }
-    }
-    Ok(missing)
+    let checksum = "SELECT checksum FROM _sqlx_migrations WHERE version = ?1";
+    migration::missing(MIGRATIONS, |version| tx.scalar_opt(checksum, [version]))
 }
 
 fn apply(tx: &Transaction<'_>, migration: &Migration) -> Result<(), LedgerError> {
@@ -127,27 +95,21 @@ pub(super) fn is_current(connection: &Connection) -> Result<bool, LedgerError> {
         if !has_record(tx)? {
             return Ok(false);
         }
-        let newest: Option<i64> = tx.scalar("SELECT max(version) FROM _sqlx_migrations WHERE success", [])?;
-        Ok(newest >= MIGRATIONS.iter().map(|migration| migration.version).max())
+        let applied: Option<i64> = tx.scalar("SELECT max(version) FROM _sqlx_migrations WHERE success", [])?;
+        Ok(applied >= newest(MIGRATIONS))
     });
     outcome.map_err(|error| error.into_error(CHECK))
 }
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha384};
+
     use super::*;
 
     #[test]
     fn every_file_of_the_folder_is_a_migration() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite");
-        let mut files: Vec<_> =
-            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        files.sort();
-        let listed = MIGRATIONS.iter().map(|m| format!("{}_{}.sql", m.version, m.description.replace(' ', "_")));
-        assert_eq!(files, listed.collect::<Vec<_>>(), "in order, each once");
-        for (file, migration) in files.iter().zip(MIGRATIONS) {
-            assert_eq!(std::fs::read_to_string(format!("{folder}/{file}")).unwrap(), migration.sql, "{file}");
-        }
+        migration::assert_complete("sqlite", MIGRATIONS);
     }
 
     /// As sqlx 0.9 recorded them: a ledger of an older version of Busbar opens, and that version opens this one's.

@@ -18,7 +18,9 @@ mod cursor;
 pub(super) mod database;
 mod dead_letters;
 mod dead_requests;
+mod decisions;
 mod delete_job;
+mod delivery;
 mod documents;
 mod epoch;
 #[cfg(test)]
@@ -37,6 +39,7 @@ mod outbox;
 mod owned_page;
 mod page;
 mod partitions;
+mod payouts;
 mod piece;
 mod probes;
 mod queries;
@@ -49,6 +52,7 @@ mod rows;
 #[cfg(test)]
 mod rows_tests;
 mod runs;
+mod scores;
 mod staging;
 mod step;
 mod store;

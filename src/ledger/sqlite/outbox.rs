@@ -105,14 +105,25 @@ pub(super) fn append(tx: &Transaction<'_>, events: &[OutboxEvent], now: Timestam
             ],
         )?;
     }
+    if appended > 0 {
+        tx.note_events();
+    }
     Ok(appended)
 }
 
+/// The columns of an event.
+pub(super) const EVENT: &str = "seq, id, type, namespace, aggregate, payload, correlation_id, created_ms";
+
 /// The statement for a filter, and its parameters.
 fn query(filter: &EventFilter, limit: u32) -> (String, Vec<Value>) {
-    let mut sql = "SELECT seq, id, type, namespace, aggregate, payload, correlation_id, created_ms FROM outbox_event \
-                   WHERE seq > ?"
-        .to_owned();
+    let (conditions, mut params) = conditions(filter);
+    params.push(i64::from(limit).into());
+    (format!("SELECT {EVENT} FROM outbox_event WHERE {conditions} ORDER BY seq LIMIT ?"), params)
+}
+
+/// The conditions of a filter on the columns of `outbox_event`, and their parameters.
+pub(super) fn conditions(filter: &EventFilter) -> (String, Vec<Value>) {
+    let mut sql = "seq > ?".to_owned();
     let mut params: Vec<Value> = vec![filter.after.seq.into()];
     let equal = [
         (" AND namespace = ?", filter.namespace.clone().map(Value::from)),
@@ -138,12 +149,11 @@ fn query(filter: &EventFilter, limit: u32) -> (String, Vec<Value>) {
         sql.push(')');
         params.extend(filter.types.iter().cloned().map(Value::from));
     }
-    sql.push_str(" ORDER BY seq LIMIT ?");
-    params.push(i64::from(limit).into());
     (sql, params)
 }
 
-fn decode(row: &Row<'_>) -> Result<StoredEvent, LedgerError> {
+/// The event in the columns [`EVENT`].
+pub(super) fn decode(row: &Row<'_>) -> Result<StoredEvent, LedgerError> {
     Ok(StoredEvent {
         position: EventPosition { transaction: 0, seq: get(row, "seq")? },
         id: uuid(row, "id", "outbox_event.id")?,

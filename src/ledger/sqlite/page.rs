@@ -1,6 +1,6 @@
-//! The page transaction.
+//! The page transaction, of one page or of consecutive ones.
 //!
-//! Fence, cursor, raw payload, rows, events, dead letters, run counters: in this order, in one transaction. If COMMIT's
+//! Of each page fence, cursor, raw payload, rows, events, dead letters, run counters: in this order, in one transaction. If COMMIT's
 //! outcome is unknown, the cursor is read back on a new connection: this writer's version and fence mean that the page
 //! is committed.
 
@@ -26,9 +26,9 @@ const PREVIEW: OperationName = OperationName("comparing a page with the stored r
 const ADOPT_KEY: &str = "UPDATE OR IGNORE documents SET record_key = ?3 WHERE stream_id = ?1 AND record_key = ?2";
 
 impl SqliteLedger {
-    pub(super) async fn page_commit(&self, page: PageCommit<'_>) -> Result<PageOutcome, LedgerError> {
-        let page = OwnedPage::new(&page);
-        self.write_with(PAGE, move |slot| commit(slot, &page)).await
+    pub(super) async fn pages_commit(&self, pages: Vec<PageCommit<'_>>) -> Result<Vec<PageOutcome>, LedgerError> {
+        let pages: Vec<OwnedPage> = pages.iter().map(OwnedPage::new).collect();
+        self.write_with(PAGE, move |slot| commit(slot, &pages)).await
     }
 
     pub(super) async fn page_preview(&self, page: PageCommit<'_>) -> Result<PageCounts, LedgerError> {
@@ -51,29 +51,32 @@ fn preview(slot: &mut Slot, page: &OwnedPage) -> Result<PageCounts, LedgerError>
     }
 }
 
-fn commit(slot: &mut Slot, page: &OwnedPage) -> Result<PageOutcome, LedgerError> {
+fn commit(slot: &mut Slot, pages: &[OwnedPage]) -> Result<Vec<PageOutcome>, LedgerError> {
     let connection = slot.connection().map_err(|e| PAGE.failed(e))?;
     let mut applied = None;
     let ended = connection.transaction(Mode::Write, PAGE, |tx| {
-        let outcome = apply(tx, page)?;
-        applied = Some(outcome);
-        Ok(outcome)
+        let outcomes: Vec<PageOutcome> = pages.iter().map(|page| apply(tx, page)).collect::<Result<_, _>>()?;
+        applied = Some(outcomes.clone());
+        Ok(outcomes)
     });
-    match (ended, applied) {
-        (Err(TransactionError::Commit(source)), Some(outcome)) => resolve_commit(slot, page, outcome, source),
-        (ended, _) => ended.map_err(|error| error.into_error(PAGE)),
+    match (ended, applied, pages.last()) {
+        (Err(TransactionError::Commit(source)), Some(outcomes), Some(last)) => {
+            resolve_commit(slot, last, outcomes, source)
+        }
+        (ended, ..) => ended.map_err(|error| error.into_error(PAGE)),
     }
 }
 
-/// Determines the outcome of a COMMIT that was not acknowledged.
+/// Determines the outcome of a COMMIT that was not acknowledged; `last` is the last page of the transaction.
 fn resolve_commit(
     slot: &mut Slot,
-    page: &OwnedPage,
-    outcome: PageOutcome,
+    last: &OwnedPage,
+    outcomes: Vec<PageOutcome>,
     source: rusqlite::Error,
-) -> Result<PageOutcome, LedgerError> {
-    match read(slot, PAGE, |tx| cursor::load(tx, &page.cursor)) {
-        Ok(Some((now, fence))) if now.version == outcome.version && fence == page.lease.fence => Ok(outcome),
+) -> Result<Vec<PageOutcome>, LedgerError> {
+    let version = outcomes.last().map(|outcome| outcome.version);
+    match read(slot, PAGE, |tx| cursor::load(tx, &last.cursor)) {
+        Ok(Some((now, fence))) if Some(now.version) == version && fence == last.lease.fence => Ok(outcomes),
         Ok(_) => Err(PAGE.failed(source)),
         Err(_) => Err(LedgerError::CommitUnknown { source: source.into() }),
     }

@@ -9,7 +9,7 @@ use super::database::SqliteLedger;
 use crate::domain::key::ObjectKey;
 use crate::ledger::audit::Audit as _;
 use crate::ledger::contract::{
-    OpenLedger, at, audit_entry, commit, count, cursor_key, ledger_contract, row, state, take,
+    OpenLedger, at, audit_entry, commit, count, cursor_key, ledger_contract, payout_fixtures, row, state, take,
 };
 use crate::ledger::error::LedgerError;
 use crate::ledger::lease::LeaseStore as _;
@@ -147,4 +147,35 @@ async fn a_connection_without_recent_health_checks_is_deleted() {
         .read(TESTING, |tx| tx.query_all("SELECT name FROM probed_connections", [], |row| get::<String>(row, "name")))
         .await;
     assert_eq!(names.unwrap(), ["a"]);
+}
+
+#[tokio::test]
+async fn an_attempt_beside_an_open_one_is_refused_by_the_schema() {
+    let (_store, ledger) = new_ledger().await;
+    payout_fixtures::registered(&ledger, "p1", 1).await;
+    for state in ["unknown", "submitted", "manual_review", "confirmed", "recalling"] {
+        let change = format!("UPDATE payout_attempts SET state = '{state}'; {}", payout_fixtures::SECOND_ATTEMPT);
+        let refused = execute(&ledger, &change).await.unwrap_err();
+        assert!(refused.to_string().contains("needs proof"), "{state}: {refused}");
+    }
+    let frozen = format!(
+        "UPDATE payout_attempts SET state = 'rejected'; UPDATE payouts SET frozen = 1; {}",
+        payout_fixtures::SECOND_ATTEMPT
+    );
+    assert!(execute(&ledger, &frozen).await.unwrap_err().to_string().contains("needs proof"));
+    // The risk that people accept is that of an attempt whose fate is unknown, never that of one that was executed.
+    let executed = format!(
+        "UPDATE payout_attempts SET state = 'confirmed', accepted_for = 2; {}",
+        payout_fixtures::SECOND_ATTEMPT
+    );
+    assert!(execute(&ledger, &executed).await.unwrap_err().to_string().contains("needs proof"));
+    for proof in ["state = 'rejected'", "state = 'recalled'", "state = 'unknown', accepted_for = 2"] {
+        let allowed = format!(
+            "UPDATE payout_attempts SET {proof}; {}; DELETE FROM payout_attempts WHERE attempt_no = 2",
+            payout_fixtures::SECOND_ATTEMPT
+        );
+        execute(&ledger, &allowed).await.unwrap();
+    }
+    let rewritten = execute(&ledger, "UPDATE payout_timeline SET subject = 'eve'").await.unwrap_err();
+    assert!(rewritten.to_string().contains("append-only"), "{rewritten}");
 }

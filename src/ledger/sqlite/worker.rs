@@ -131,6 +131,11 @@ impl Slot {
         self.connection.as_ref().is_some_and(Connection::has_written)
     }
 
+    /// Whether the last transaction is committed, and there may be something to publish.
+    pub(super) fn has_stored_events(&self) -> bool {
+        self.connection.as_ref().is_some_and(Connection::has_stored_events)
+    }
+
     fn discard_if_in_doubt(&mut self) {
         if self.connection.as_ref().is_some_and(|connection| !connection.is_usable()) {
             // Closing it rolls back whatever is still open.

@@ -113,7 +113,7 @@ pub async fn restore(
 ) -> Result<TransferSummary, TransferError> {
     fs::metadata(from).map_err(io(format!("reading {}", from.display())))?;
     verify(from)?;
-    let options = CopyOptions { epoch: CopyEpoch::Same { accept_loss }, unused_at: None };
+    let options = CopyOptions { epoch: CopyEpoch::Restored { accept_loss }, unused_at: None };
     transfer(&LedgerUrl::Sqlite(from.to_owned()), to, options, progress).await
 }
 
@@ -128,7 +128,7 @@ pub async fn migrate(
     now: Timestamp,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<TransferSummary, TransferError> {
-    let options = CopyOptions { epoch: CopyEpoch::Same { accept_loss: false }, unused_at: Some(now) };
+    let options = CopyOptions { epoch: CopyEpoch::Same, unused_at: Some(now) };
     transfer(from, to, options, progress).await
 }
 

@@ -27,8 +27,10 @@ const WRITE_CHECKS: &str = "write_checks";
 pub(super) enum CopyEpoch {
     /// One less than the source's: a backup is behind as soon as it is made, because its source goes on.
     Behind,
-    /// The source's, and whether the loss is accepted.
-    Same { accept_loss: bool },
+    /// The source's: nothing is written to the source any more.
+    Same,
+    /// The source's, and whether the loss is accepted. Payouts are suspended: entries behind the backup may be lost.
+    Restored { accept_loss: bool },
 }
 
 /// What to copy, and how.
@@ -207,8 +209,17 @@ async fn copy_epoch(
                 epoch = stored.saturating_sub(1).max(0);
                 false
             }
-            CopyEpoch::Same { accept_loss } => {
+            CopyEpoch::Same => {
                 epoch = stored;
+                false
+            }
+            CopyEpoch::Restored { accept_loss } => {
+                epoch = stored;
+                let restores = position(&pair.source, "restores")?;
+                let suspended = position(&pair.source, "payouts_suspended")?;
+                let earlier = if let Cell::Integer(earlier) = row[restores] { earlier } else { 0 };
+                row[restores] = Cell::Integer(earlier.saturating_add(1));
+                row[suspended] = Cell::Integer(1);
                 accept_loss
             }
         };

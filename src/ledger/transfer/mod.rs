@@ -8,6 +8,8 @@
 mod backup;
 pub(super) mod cell;
 mod copy;
+#[cfg(test)]
+mod delivery_tests;
 mod digest;
 pub(super) mod endpoint;
 mod error;

@@ -7,15 +7,20 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
+use super::delivery_tests::{assert_deliveries_copied, deliver};
 use super::*;
 use crate::domain::key::ObjectKey;
+use crate::domain::payout::{BankReport, PayoutState};
 use crate::domain::record::TransactionRecord;
 use crate::ledger::contract::fixtures::{books, take_named};
 use crate::ledger::contract::{at, audit_entry, commit, count, cursor_key, row, run_id, state, take};
+use crate::ledger::contract::{decision_fixtures, payout_fixtures, route_changes};
+use crate::ledger::decisions::{NewEntry, ProposalFilter};
 use crate::ledger::epoch::LedgerEpoch;
 use crate::ledger::error::LedgerError;
 use crate::ledger::lease::Lease;
 use crate::ledger::open::{LedgerUrl, open};
+use crate::ledger::payouts::{PayoutsResume, hold_open_payouts};
 use crate::ledger::probes::ProbeResult;
 use crate::ledger::record::TransactionFilter;
 use crate::ledger::runs::{RunStart, RunTrigger};
@@ -91,7 +96,24 @@ async fn fill(ledger: &dyn Ledger) -> Lease {
     };
     ledger.record_probes(&[probe]).await.unwrap();
     ledger.raise_epoch(4).await.unwrap();
+    decision_fixtures::decide(ledger, &route_changes::held_decision()).await;
+    ledger.commit_decisions(route_changes::every_kind()).await.unwrap();
+    ledger.put_scores(&[route_changes::score("bank-a", "1", 1)]).await.unwrap();
+    pay_twice(ledger).await;
+    deliver(ledger, &lease).await;
     lease
+}
+
+/// A payout whose second attempt no ledger would take now: the first one turned out to be executed after it.
+async fn pay_twice(ledger: &dyn Ledger) {
+    let payout = payout_fixtures::registered(ledger, "followed", 30).await;
+    let payout = payout_fixtures::rejected(ledger, &payout, 1, 31).await;
+    let second = decision_fixtures::attempt("followed", 2, "b", 32);
+    let commit = payout_fixtures::next(&payout, &second, 32);
+    let outcome = decision_fixtures::one(ledger, payout_fixtures::entry(&second, &commit)).await;
+    assert!(payout_fixtures::is_committed(&outcome), "{outcome:?}");
+    let payout = payout_fixtures::stored(ledger, "followed").await;
+    payout_fixtures::report(ledger, &payout, 1, BankReport::Confirmation, 33).await;
 }
 
 /// What a copy must hold: the rows, the cursor, the history, and fences that no former holder has.
@@ -110,6 +132,9 @@ async fn assert_copied(copy: &dyn Ledger, original: &dyn Ledger, former: &Lease)
     assert_eq!(history(copy).await, history(original).await);
     assert_eq!(copy.list_audit(None, None, 10).await.unwrap(), original.list_audit(None, None, 10).await.unwrap());
 
+    assert_decisions_copied(copy, original).await;
+    assert_deliveries_copied(copy, original).await;
+
     let late = commit(copy, former, &state(2, "4"), &[row("late", 1)]).await.unwrap_err();
     assert!(matches!(late, LedgerError::Fenced { .. }), "a worker of the original: {late}");
     let next = take(copy, "next", at(0)).await;
@@ -118,6 +143,47 @@ async fn assert_copied(copy: &dyn Ledger, original: &dyn Ledger, former: &Lease)
     copy.append_audit(&[audit_entry("c", 3)]).await.unwrap();
     let newest = copy.list_audit(None, None, 1).await.unwrap();
     assert!(newest[0].entry.action == "c", "a number of its own");
+}
+
+/// The chain of decisions with what is kept beside it; the copy goes on where it ends.
+async fn assert_decisions_copied(copy: &dyn Ledger, original: &dyn Ledger) {
+    let chain = async |ledger: &dyn Ledger| {
+        let (entries, head) = (ledger.chain(0, 100).await.unwrap(), ledger.chain_head().await.unwrap());
+        let snapshot = ledger.snapshot(decision_fixtures::snapshot("s").id).await.unwrap();
+        let adjustments = ledger.adjustments(None, at(50)).await.unwrap();
+        let proposals = ledger.proposals(&ProposalFilter::default()).await.unwrap();
+        (entries, head, snapshot, adjustments, proposals, ledger.scores().await.unwrap())
+    };
+    let copied = chain(copy).await;
+    assert_eq!((copied.0.len(), copied.3.len(), copied.4.len(), copied.5.len()), (11, 1, 1, 1));
+    assert_eq!(copied, chain(original).await);
+    assert_payouts_copied(copy, original).await;
+    let resumed = resume(copy).await;
+    copy.commit_decisions(route_changes::every_kind()).await.unwrap();
+    assert_eq!(decision_fixtures::verify(copy).await, 11 + resumed, "the same batch again");
+    decision_fixtures::decide(copy, &decision_fixtures::decision("later", "a", 40)).await;
+    assert_eq!(decision_fixtures::verify(copy).await, 12 + resumed);
+}
+
+async fn assert_payouts_copied(copy: &dyn Ledger, original: &dyn Ledger) {
+    let payout = payout_fixtures::stored(copy, "followed").await;
+    assert_eq!((payout.payout.state(), payout.payout.attempts.len()), (PayoutState::Frozen, 2));
+    assert_eq!(payout, payout_fixtures::stored(original, "followed").await);
+    let timeline = copy.payout_timeline("pay", "followed", 0, 100).await.unwrap();
+    assert_eq!(timeline, original.payout_timeline("pay", "followed", 0, 100).await.unwrap());
+    assert_eq!(copy.payout_counts().await.unwrap(), original.payout_counts().await.unwrap());
+}
+
+/// Resumes payouts if the copy suspends them, as every restored one does; returns the number of entries for it.
+async fn resume(copy: &dyn Ledger) -> u64 {
+    if !copy.payouts_suspended().await.unwrap() {
+        return 0;
+    }
+    assert_eq!(hold_open_payouts(copy, at(60)).await.unwrap(), 1);
+    let resume = PayoutsResume { at: at(61), reason: None, request_id: None, subject: "ann".into() };
+    decision_fixtures::one(copy, NewEntry::ResumePayouts(resume)).await;
+    assert!(!copy.payouts_suspended().await.unwrap());
+    2
 }
 
 fn quiet(_: Progress<'_>) {}
@@ -149,7 +215,11 @@ async fn a_backup_is_behind_at_once_and_a_restore_accepts_the_loss_only_when_tol
         let restored = opened(&files.url(name)).await.epoch().await.unwrap();
         assert_eq!(restored, LedgerEpoch { number: epoch - 1, loss_accepted: accept_loss });
         assert_eq!(restored.admits(epoch), accept_loss);
+        let suspended = opened(&files.url(name)).await.payouts_suspended().await.unwrap();
+        assert!(suspended, "payouts of after the backup may be missing, whatever the lease says");
     }
+    migrate(&files.url("accepted.db"), &files.url("moved.db"), at(9_000), &mut quiet).await.unwrap();
+    assert!(opened(&files.url("moved.db")).await.payouts_suspended().await.unwrap(), "as its source");
 }
 
 #[tokio::test]

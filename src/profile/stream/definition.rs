@@ -15,7 +15,7 @@ use super::record_kind::RecordKind;
 use crate::profile::body::RequestBody;
 use crate::profile::mapping::RecordShape;
 use crate::profile::parameter::Parameter;
-use crate::profile::serde_duration::duration;
+use crate::profile::serde_duration::{duration, optional_duration};
 use crate::profile::template::Template;
 use crate::profile::time_encoding::TimeEncoding;
 
@@ -151,6 +151,27 @@ pub struct WindowParameters {
     #[serde(deserialize_with = "duration")]
     #[schemars(with = "String")]
     pub lookback: Duration,
+    /// How long before now every window ends, of a provider that shows new records late or changes them shortly after:
+    /// the next window reads them. Unset: a window ends now.
+    #[serde(default, deserialize_with = "optional_duration")]
+    #[schemars(with = "Option<String>")]
+    pub safety_lag: Option<Duration>,
+    /// Where a response states which part of the requested range the provider can show, such as that of a consent. It is
+    /// compared with the window.
+    #[serde(default)]
+    pub available: Option<AvailableRange>,
+}
+
+/// Where a response states the range that the provider can show. Each is an instant or a day.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AvailableRange {
+    /// JSON pointer to its start.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// JSON pointer to its end.
+    #[serde(default)]
+    pub to: Option<String>,
 }
 
 /// Where a request holds the bounds of its window.

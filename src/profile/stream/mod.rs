@@ -22,7 +22,8 @@ mod whole_days;
 
 pub use amounts::{AmountRepr, Amounts, CurrencySource, Sign};
 pub use definition::{
-    AccountSource, CommitScope, RecordList, RecordOrder, Stream, TimeField, WindowParameters, WindowPlace,
+    AccountSource, AvailableRange, CommitScope, RecordList, RecordOrder, Stream, TimeField, WindowParameters,
+    WindowPlace,
 };
 pub use inline::InlineContext;
 pub use key_template::{KeyTemplate, RecordTemplate};

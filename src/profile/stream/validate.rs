@@ -174,6 +174,10 @@ impl Stream {
             found.push((YamlPath::from(["removed", "key"]), &removed.key));
             found.extend(removed.account.iter().map(|pointer| (YamlPath::from(["removed", "account"]), pointer)));
         }
+        if let Some(available) = self.window.as_ref().and_then(|window| window.available.as_ref()) {
+            found.extend(available.from.iter().map(|at| (YamlPath::from(["window", "available", "from"]), at)));
+            found.extend(available.to.iter().map(|at| (YamlPath::from(["window", "available", "to"]), at)));
+        }
         let more = || YamlPath::from(["pagination", "more"]);
         match &self.pagination {
             Pagination::Page { next, total, .. } => {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::domain::time::Mono;
 use crate::domain::token_buckets::{BucketLimit, TokenBuckets};
-use crate::ledger::audit::{AuditEntry, Repeats};
+use crate::ledger::audit::{AuditEntry, AuditKind, Repeats};
 
 /// The action of a row that counts the refusals of one caller, or of the service accounts of one namespace, that have no row
 /// of their own. Its connection is empty.
@@ -31,6 +31,9 @@ const CALLER_ROWS: BucketLimit = BucketLimit { interval: Duration::from_mins(1),
 const NAMESPACE_ROWS: BucketLimit = BucketLimit { interval: Duration::from_secs(15), burst: 240 };
 /// Rows of all callers: some 20 MB a day at most.
 const ALL_ROWS: BucketLimit = BucketLimit { interval: Duration::from_secs(1), burst: 2_000 };
+/// Rows of all errors that are no refusals: an outage makes many, and they must not take the rows of refusals; some 2 MB a
+/// day at most.
+const ERROR_ROWS: BucketLimit = BucketLimit { interval: Duration::from_secs(10), burst: 500 };
 /// Callers and namespaces whose rows are counted; as many as can have had a row recently.
 const MAX_BUCKETS: usize = 4_096;
 
@@ -59,6 +62,7 @@ impl RowLimit {
 /// Refusals that are one row if they are in one window.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct RefusalKey {
+    kind: AuditKind,
     subject: String,
     namespace: String,
     connection: String,
@@ -88,17 +92,26 @@ pub(super) struct RefusalLog {
 
 impl Default for RefusalLog {
     fn default() -> Self {
-        Self {
-            windows: HashMap::new(),
-            callers: TokenBuckets::new(CALLER_ROWS, MAX_BUCKETS),
-            namespaces: TokenBuckets::new(NAMESPACE_ROWS, MAX_BUCKETS),
-            all: TokenBuckets::new(ALL_ROWS, 1),
-            opened: false,
-        }
+        Self::with_rows(ALL_ROWS)
     }
 }
 
 impl RefusalLog {
+    /// A log of requests that were allowed and ended with an error.
+    pub(super) fn of_errors() -> Self {
+        Self::with_rows(ERROR_ROWS)
+    }
+
+    fn with_rows(all: BucketLimit) -> Self {
+        Self {
+            windows: HashMap::new(),
+            callers: TokenBuckets::new(CALLER_ROWS, MAX_BUCKETS),
+            namespaces: TokenBuckets::new(NAMESPACE_ROWS, MAX_BUCKETS),
+            all: TokenBuckets::new(all, 1),
+            opened: false,
+        }
+    }
+
     /// Adds a refusal.
     ///
     /// # Errors
@@ -210,6 +223,7 @@ impl RefusalLog {
 impl RefusalKey {
     fn of(refusal: &AuditEntry) -> Self {
         Self {
+            kind: refusal.kind,
             subject: refusal.subject.clone(),
             namespace: refusal.namespace.clone(),
             connection: refusal.connection.clone(),

@@ -2,16 +2,51 @@
 
 use std::sync::Arc;
 
-use crate::domain::health::Health;
+use crate::domain::breaker::EffectiveState;
+use crate::domain::health::{Health, Ppm};
 use crate::provider::monitor::ConnectionMonitor;
-use crate::provider::monitor::snapshot::ConnectionSnapshot;
+use crate::provider::monitor::snapshot::{ConnectionSnapshot, HealthReading};
 use crate::settings::Settings;
 
+/// What routes read of the state. Read by every decision, so nothing is copied that they do not need.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct RouteReading {
+    pub(crate) effective: EffectiveState,
+    pub(crate) unhealthy: bool,
+    pub(crate) ever_healthy: bool,
+    pub(crate) success: Ppm,
+}
+
 impl ConnectionMonitor {
-    /// The current state; `settings` are those in force.
-    pub(crate) fn snapshot(&self, settings: &Settings) -> ConnectionSnapshot {
+    /// Health and circuit.
+    pub(crate) fn health_reading(&self) -> HealthReading {
         let state = self.lock_current();
         let now = self.clock.now();
+        HealthReading {
+            health: if state.token_missing { Health::Unknown } else { state.health.health() },
+            assessment: state.health.assess(now.mono),
+            circuit: state.breaker.effective_at(now.mono),
+            since: state.breaker.snapshot(now).last_transition,
+        }
+    }
+
+    /// The part of the current state that decides on payouts.
+    pub(crate) fn route_reading(&self) -> RouteReading {
+        let state = self.lock_current();
+        let now = self.clock.mono();
+        RouteReading {
+            effective: state.breaker.effective_at(now),
+            unhealthy: state.is_unhealthy(),
+            ever_healthy: state.ever_healthy,
+            success: state.health.success(now),
+        }
+    }
+
+    /// The current state; `settings` are those in force.
+    pub(crate) fn snapshot(&self, settings: &Settings) -> ConnectionSnapshot {
+        let mut state = self.lock_current();
+        let now = self.clock.now();
+        let forecast = state.forecast(now);
         ConnectionSnapshot {
             effective: state.breaker.effective_at(now.mono),
             circuit: state.breaker.snapshot(now),
@@ -24,6 +59,7 @@ impl ConnectionMonitor {
             tier: state.health.tier(),
             risk: state.risk(now.mono),
             success: state.health.success(now.mono),
+            forecast,
             verification: state.verification.clone(),
             authenticated: state.authenticated,
             refused_since: state.refused_since,

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use crate::domain::breaker::{EffectiveState, Snapshot};
 use crate::domain::check_failure::CheckFailure;
-use crate::domain::health::{Health, Ppm, RiskTier};
+use crate::domain::forecast::Forecast;
+use crate::domain::health::{Assessment, Health, Ppm, RiskTier};
 use crate::domain::time::Mono;
 use crate::provider::auth::token_fault::TokenFault;
 use crate::provider::probe::{CallResult, ProbeRecord};
@@ -57,6 +58,8 @@ pub struct ConnectionSnapshot {
     pub risk: Ppm,
     /// The estimated share of calls that succeed.
     pub success: Ppm,
+    /// The forecast that holds now; `None` until there is enough evidence for one.
+    pub forecast: Option<Forecast>,
     /// The verification of the settings in force.
     pub verification: Verification,
     /// Whether the provider accepted the credentials when they last mattered; `None` if they never did.
@@ -76,4 +79,17 @@ pub struct ConnectionSnapshot {
     pub revision: Arc<str>,
     /// The revision that `verification` belongs to.
     pub verification_revision: Arc<str>,
+}
+
+/// Health and circuit of a connection at one instant.
+#[derive(Copy, Clone, Debug)]
+pub struct HealthReading {
+    /// Health; Unknown while checks cannot be sent for lack of an access token.
+    pub health: Health,
+    /// Risk, success and latency.
+    pub assessment: Assessment,
+    /// The effective circuit state.
+    pub circuit: EffectiveState,
+    /// Since when the circuit's own state is what it is.
+    pub since: Timestamp,
 }

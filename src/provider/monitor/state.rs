@@ -1,13 +1,14 @@
 //! The state of a connection, guarded by its lock.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::domain::breaker::{self, Breaker, CallClass, EffectiveState, Throttle, Transition};
 use crate::domain::check_failure::{CheckFailure, CheckFailureLatch};
-use crate::domain::health::{Health, HealthMonitor, Ppm, RiskTier};
+use crate::domain::forecast::Forecast;
+use crate::domain::forecast::forecaster::Warning;
+use crate::domain::health::{Health, HealthMonitor, Observation, Ppm, RiskTier};
 use crate::domain::quota::{BlockedPartitions, Quota};
 use crate::domain::retry_budget::RetryBudget;
 use crate::domain::time::{Mono, Now};
@@ -34,6 +35,8 @@ pub(crate) struct MonitorState {
     /// Whether the current flapping has been reported.
     pub(super) flap_reported: bool,
     pub(super) health: HealthMonitor,
+    /// The forecast in force, by wall time.
+    pub(super) forecast: Option<DatedForecast>,
     /// Whether a health check has ever passed, at this endpoint and with this way to authenticate.
     pub(super) ever_healthy: bool,
     pub(super) verification: Verification,
@@ -67,10 +70,7 @@ pub(crate) struct MonitorState {
 /// What one call says about health.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) struct HealthObservation {
-    /// Whether it counts as one of the consecutive checks.
-    pub(super) is_check: bool,
-    /// Whether it was good.
-    pub(super) success: bool,
+    pub(super) observation: Observation,
     /// Whether the circuit may open because of it.
     pub(super) may_trip: bool,
 }
@@ -87,6 +87,15 @@ pub(super) struct VisibleState {
     authenticated: Option<bool>,
     throttle: Throttle,
     token_missing: bool,
+    warning: Warning,
+}
+
+/// A forecast with its wall times. They are fixed when it is first read: derived again on each reading, they would differ
+/// by nanoseconds, and with them every decision's snapshot.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) struct DatedForecast {
+    made: Mono,
+    forecast: Forecast,
 }
 
 impl MonitorState {
@@ -101,7 +110,21 @@ impl MonitorState {
             authenticated: self.authenticated,
             throttle: self.throttle,
             token_missing: self.token_missing,
+            warning: self.health.warning(),
         }
+    }
+
+    /// The forecast that holds at `now`.
+    pub(crate) fn forecast(&mut self, now: Now) -> Option<Forecast> {
+        let issued = self.health.forecast(now.mono)?;
+        if let Some(dated) = self.forecast.filter(|dated| dated.made == issued.at) {
+            return Some(dated.forecast);
+        }
+        let made = now.wall_at(issued.at);
+        let made = made.round(jiff::Unit::Second).unwrap_or(made);
+        let forecast = issued.made_at(made);
+        self.forecast = Some(DatedForecast { made: issued.at, forecast });
+        Some(forecast)
     }
 
     /// Whether the circuit flaps and this has not been reported yet: true once per period of flapping, which ends with
@@ -159,14 +182,10 @@ impl MonitorState {
     }
 
     /// Feeds a check or another call to the health monitor. If the risk becomes critical, the circuit may open.
-    pub(super) fn observe_health(&mut self, observation: HealthObservation, elapsed: Duration, now: Mono) {
-        let HealthObservation { is_check, success, may_trip } = observation;
-        let update = if is_check {
-            self.health.observe_check(success, elapsed, now)
-        } else {
-            self.health.observe_call(success, elapsed, now)
-        };
-        self.ever_healthy |= is_check && success;
+    pub(super) fn observe_health(&mut self, call: HealthObservation, now: Mono) {
+        let HealthObservation { observation, may_trip } = call;
+        let update = self.health.observe(observation, now);
+        self.ever_healthy |= observation.is_check && observation.success;
         if may_trip && update.became_critical() {
             self.transitions.extend(self.breaker.trip_unhealthy(now));
         }

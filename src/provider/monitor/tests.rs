@@ -2,6 +2,7 @@
 
 mod clock_skew;
 mod concurrency;
+mod forecast;
 mod publish;
 mod tick;
 

@@ -4,6 +4,8 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use crate::domain::breaker::{self, Override};
+use crate::domain::forecast::Forecast;
+use crate::domain::forecast::outcome_counts::OutcomeCounts;
 use crate::domain::health::RiskTier;
 use crate::domain::time::Mono;
 use crate::provider::monitor::{ConnectionMonitor, MonitorState, rate_limit};
@@ -54,6 +56,16 @@ impl ConnectionMonitor {
             state.health.decay(now);
             next_tick(state, now)
         })
+    }
+
+    /// The forecast that holds now.
+    pub(crate) fn forecast(&self) -> Option<Forecast> {
+        self.lock().forecast(self.clock.now())
+    }
+
+    /// Outcomes since the connection started.
+    pub(crate) fn outcome_counts(&self) -> OutcomeCounts {
+        self.lock().health.counts()
     }
 
     /// When the next trial of an open circuit is due.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::api::v1alpha1::common::Switch;
 use crate::api::v1alpha1::provider_connection::{ProviderConnectionSpec, RightsProfile, SubjectKind};
-use crate::api::v1alpha1::reasons::Reason;
 use crate::domain::rights::{LicenceProfile, LicenceSubject, Rights};
 use crate::resolve::spec_error::SpecError;
 use crate::settings::{Draft, FallbackTarget};
@@ -42,15 +41,10 @@ fn profile(spec: &RightsProfile) -> Result<LicenceProfile, SpecError> {
             let field = format!("rights.profiles[{}].subjects[{}].value", spec.name, subject.name);
             SpecError::invalid(&field, "must be namespace:name for a ServiceAccount")
         }),
-        // Ignoring the subject would silently lock its consumer out; guessing one would grant access to another.
-        SubjectKind::Consumer => Err(SpecError::stalled(
-            Reason::NotImplemented,
-            format!(
-                "spec.rights.profiles[{}].subjects[{}]: kind Consumer is not supported by this version of Busbar: use \
-                 User, Group or ServiceAccount",
-                spec.name, subject.name
-            ),
-        )),
+        SubjectKind::Consumer => LicenceSubject::consumer(&subject.value).ok_or_else(|| {
+            let field = format!("rights.profiles[{}].subjects[{}].value", spec.name, subject.name);
+            SpecError::invalid(&field, "must be the name of a consumer: 1 to 63 of a-z, 0-9 and _")
+        }),
     });
     Ok(LicenceProfile {
         name: spec.name.to_string().into(),
@@ -63,6 +57,7 @@ fn profile(spec: &RightsProfile) -> Result<LicenceProfile, SpecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::v1alpha1::reasons::Reason;
     use crate::profile::{Environment, Profiles};
 
     fn draft(provider: &str, fields: &str) -> Result<Draft, SpecError> {
@@ -77,14 +72,16 @@ mod tests {
     }
 
     #[test]
-    fn a_service_account_becomes_its_user_name_and_a_consumer_is_not_implemented() {
+    fn service_accounts_and_consumers_become_their_user_names() {
         let draft = rights("{name: a, kind: ServiceAccount, value: 'apps:reader'}").unwrap();
         let subject = &draft.rights.unwrap().profiles[0].subjects[0];
         assert_eq!(*subject, LicenceSubject::User("system:serviceaccount:apps:reader".to_owned()));
         let error = rights("{name: a, kind: ServiceAccount, value: reader}").err().unwrap();
         assert_eq!(error.reason, Reason::InvalidSpec);
-        let error = rights("{name: a, kind: Consumer, value: shop}").err().unwrap();
-        assert_eq!(error.reason, Reason::NotImplemented);
+        let draft = rights("{name: a, kind: Consumer, value: shop_1}").unwrap();
+        assert!(draft.rights.unwrap().names_user("busbar:consumer:shop_1"));
+        let error = rights("{name: a, kind: Consumer, value: Shop-1}").err().unwrap();
+        assert_eq!(error.reason, Reason::InvalidSpec);
     }
 
     #[test]

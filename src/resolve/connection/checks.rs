@@ -46,10 +46,13 @@ pub(super) fn check_operator_allows(
     Ok(())
 }
 
-/// Set fields that this version does not use.
-pub fn unused_fields(spec: &ProviderConnectionSpec) -> Vec<&'static str> {
-    let set = [("webhook", spec.webhook.is_some()), ("payouts", spec.payouts.is_some())];
-    set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
+/// Set fields that have no effect: `webhook` without a header, because neither it nor the profile names one.
+pub fn unused_fields(spec: &ProviderConnectionSpec, profile: Option<&Profile>) -> Vec<&'static str> {
+    let Some(webhook) = &spec.webhook else { return Vec::new() };
+    let secret = webhook.hmac_sha512.as_ref().or(webhook.static_secret.as_ref());
+    let is_named = secret.is_some_and(|secret| secret.header.is_some());
+    let is_known = is_named || profile.is_some_and(|profile| profile.webhook.is_some());
+    if is_known { Vec::new() } else { vec!["webhook"] }
 }
 
 /// Rejects plain HTTP for an address that credentials are sent to, unless the spec is an insecure sandbox.

@@ -15,7 +15,7 @@ use crate::domain::window::TimeWindow;
 use crate::profile::{CheckMode, Environment, ExpectedContent, Profile, StatusPattern};
 use crate::resolve::breaker_policy::BreakerRules;
 use crate::resolve::connection::checks::require_https;
-use crate::resolve::connection::{access, call_policy, credentials};
+use crate::resolve::connection::{access, call_policy, credentials, payouts};
 use crate::resolve::fields::{duration, instant, windows};
 use crate::resolve::secrets::ReferencedSecrets;
 use crate::resolve::spec_error::SpecError;
@@ -56,6 +56,7 @@ pub fn draft(
     call_policy::apply(spec, &mut draft)?;
     health_check(spec, &mut draft)?;
     access::access(spec, &mut draft)?;
+    payouts::narrow(spec, &mut draft)?;
     Ok(draft)
 }
 

@@ -75,6 +75,19 @@ pub struct DesiredConnection {
     pub target: Arc<str>,
     /// Whether health checks compare the status only.
     pub checks_status_only: bool,
+    /// Whether stuck payouts through it can be followed.
+    pub payouts: PayoutSupport,
+}
+
+/// Whether stuck payouts through a connection can be followed.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum PayoutSupport {
+    /// The bank can be asked for their status, or to cancel them.
+    Followed,
+    /// It cannot, although `spec.payouts` is set: they wait for a person.
+    ManualOnly,
+    /// It cannot, and `spec.payouts` is not set.
+    NotStated,
 }
 
 /// Resolves a `ProviderConnection`.
@@ -88,7 +101,7 @@ pub fn connection(sources: &ConnectionSources<'_>) -> ConnectionResolution {
         Ok((profile, selected)) => (resolved(sources, profile, selected.rules), Some(Arc::new(selected.status))),
         Err(error) => (Err(error), None),
     };
-    ConnectionResolution { connection, policy, unused_fields: unused_fields(spec) }
+    ConnectionResolution { connection, policy, unused_fields: unused_fields(spec, loaded.map(AsRef::as_ref)) }
 }
 
 fn resolved(
@@ -100,11 +113,16 @@ fn resolved(
     let draft = Draft { owner: Arc::from(*uid), ..draft(spec, profile, rules, secrets)? };
     let settings = Settings::resolve(draft).map_err(|e| spec_error(&e))?;
     check_operator_allows(spec, &settings, *operator)?;
-    let desired = Arc::new(desired(&settings, secrets));
+    let desired = Arc::new(desired(spec, &settings, secrets));
     Ok(ResolvedConnection { settings: Arc::new(settings), desired })
 }
 
-fn desired(settings: &Settings, secrets: &ReferencedSecrets<'_>) -> DesiredConnection {
+fn desired(spec: &ProviderConnectionSpec, settings: &Settings, secrets: &ReferencedSecrets<'_>) -> DesiredConnection {
+    let payouts = match (settings.promises().is_manual_only(), spec.payouts.is_some()) {
+        (false, _) => PayoutSupport::Followed,
+        (true, true) => PayoutSupport::ManualOnly,
+        (true, false) => PayoutSupport::NotStated,
+    };
     let version = |secret: &ReferencedSecret<'_>| secret.state.data().map(|data| data.resource_version.clone());
     DesiredConnection {
         revision: Arc::clone(settings.revision()),
@@ -115,5 +133,6 @@ fn desired(settings: &Settings, secrets: &ReferencedSecrets<'_>) -> DesiredConne
         authenticates: settings.has_credential(),
         target: Arc::clone(settings.target()),
         checks_status_only: settings.health_check().compares_status_only(),
+        payouts,
     }
 }

@@ -74,6 +74,27 @@ proptest! {
 }
 
 #[tokio::test]
+async fn a_crash_costs_at_most_the_pages_of_a_group_and_the_one_in_flight() {
+    for served in [1, 5, 15, 16, 17, 18, 29] {
+        let harness = SyncHarness::new(ScriptedBank::with(60)).await;
+        let plan = plan(2);
+        let mut running = Box::pin(harness.run(&plan));
+        while harness.bank.pages_served() < served {
+            assert!(futures::future::poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx).is_pending())).await);
+            tokio::task::yield_now().await;
+        }
+        drop(running);
+        // After a transaction that was begun.
+        harness.ledger.ping().await.unwrap();
+        let stored = harness.rows().await.len();
+        assert_eq!(stored % 2, 0, "whole pages");
+        assert!(stored / 2 + 17 >= served, "{served} pages were requested, {stored} rows are stored");
+        assert_eq!(harness.run(&plan).await.result, RunResult::Succeeded);
+        assert_exact(&harness, &plan).await;
+    }
+}
+
+#[tokio::test]
 async fn a_writer_frozen_past_its_lease_cannot_write_when_it_resumes() {
     let harness = SyncHarness::new(ScriptedBank::with(50)).await;
     let plan = plan(10);

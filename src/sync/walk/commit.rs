@@ -1,12 +1,14 @@
 //! The page transaction, beside the request for the next page.
 //!
-//! After a large page the next one is fetched while it is committed, never earlier and never more than one: nothing is
-//! committed out of order, and a commit that fails cancels the fetch. A fetch never cancels a commit.
+//! Small pages wait for each other (see `group`), large ones are committed while the next page is fetched, never earlier and
+//! never more than one: nothing is committed out of order, and a commit that fails cancels the fetch. A fetch never cancels
+//! a commit.
 
 use futures::FutureExt as _;
 use futures::future::Either;
 
 use super::Walk;
+use super::group::{PageGroup, ReadPage};
 use super::parsed_page::ParsedPage;
 use super::window::OpenWindow;
 use crate::domain::cursor::{CursorState, SyncWindow};
@@ -18,29 +20,44 @@ use crate::sync::record::AccountInfo;
 use crate::sync::report::RunError;
 
 /// Fewest records of a page whose commit takes long enough to request the next page meanwhile. A process that is killed
-/// during such a commit requests two pages again; of smaller pages, one.
+/// during such a commit requests two pages again; of smaller pages, one or those of a group.
 const OVERLAPPED_RECORDS: u64 = 500;
 
 impl Walk<'_> {
-    /// Commits a page of an unfinished window, and fetches the next one meanwhile, if the page is large. Without the next
-    /// one, if the run may not go on.
-    pub(super) async fn commit_and_fetch(
+    /// Goes on after a page of an unfinished window: commits it, or fetches the next page first, if it is small, or
+    /// meanwhile, if it is large. Without the next one, if the run may not go on.
+    pub(super) async fn go_on(
         &mut self,
         state: &mut CursorState,
         open: &mut OpenWindow,
-        parsed: &ParsedPage,
+        parsed: ParsedPage,
         account: &AccountInfo,
         totals: &mut RunTotals,
     ) -> Result<(), RunError> {
-        let scope = self.scope_of_open(&open.window);
-        let overlaps = parsed.fetched >= OVERLAPPED_RECORDS && self.check_limits().is_ok();
+        let is_large = parsed.fetched >= OVERLAPPED_RECORDS;
+        let page = ReadPage { window: Some(open.window.clone()), parsed, scope: self.scope_of_open(&open.window) };
+        open.group.push(page, self.cx.clock.mono());
+        let may_fetch = self.check_limits().is_ok();
+        let waits_until = open.group.waits_until().filter(|_| may_fetch);
         let this = &*self;
-        let commit = this.commit(state, Some(open.window.clone()), parsed, scope, totals).boxed();
-        if !overlaps {
-            return commit.await;
+        if waits_until.is_none() && !(is_large && may_fetch) {
+            return this.commit_group(state, &mut open.group, totals).await;
         }
-        let fetch = this.fetch_page(&open.window, account, &mut open.guard.ordinals).boxed();
-        open.fetched = Some(match futures::future::select(commit, fetch).await {
+        let OpenWindow { window, guard, group, fetched, .. } = open;
+        let mut fetch = this.fetch_page(window, account, &mut guard.ordinals).boxed();
+        if let Some(until) = waits_until {
+            tokio::select! {
+                biased;
+                page = &mut fetch => {
+                    *fetched = Some(page);
+                    return Ok(());
+                }
+                // The provider takes its time: the group is committed meanwhile.
+                () = this.cx.clock.sleep_until(until) => {}
+            }
+        }
+        let commit = this.commit_group(state, group, totals).boxed();
+        *fetched = Some(match futures::future::select(commit, fetch).await {
             Either::Left((committed, fetch)) => {
                 committed?;
                 fetch.await
@@ -53,44 +70,50 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Commits the last page of a window that is complete. `scope` says what becomes of its staged pages, if its pages
-    /// take effect together.
+    /// Commits the last page of a window that is complete, with those of its group. `scope` says what becomes of its staged
+    /// pages, if its pages take effect together.
     pub(super) async fn finish(
         &self,
         state: &mut CursorState,
-        window: SyncWindow,
-        parsed: &ParsedPage,
+        open: OpenWindow,
+        parsed: ParsedPage,
         scope: CommitScope,
         totals: &mut RunTotals,
     ) -> Result<(), RunError> {
         let scope = if self.is_staged() { scope } else { CommitScope::Page };
+        let OpenWindow { window, mut group, .. } = open;
         self.complete(state, window)?;
-        self.commit(state, None, parsed, scope, totals).await
+        group.push(ReadPage { window: None, parsed, scope }, self.cx.clock.mono());
+        self.commit_group(state, &mut group, totals).await
     }
 
-    /// Closes a window that is not complete. The page is kept, unless all pages take effect together.
+    /// Closes a window that is not complete. The page is kept, and so are those of its group, unless all pages take effect
+    /// together.
     pub(super) async fn abandon(
         &self,
         state: &mut CursorState,
-        kept: &ParsedPage,
+        open: &mut OpenWindow,
+        kept: ParsedPage,
         totals: &mut RunTotals,
     ) -> Result<(), RunError> {
-        if self.is_staged() {
-            return self.commit(state, None, &ParsedPage::default(), CommitScope::Discard, totals).await;
-        }
-        self.commit(state, None, kept, CommitScope::Page, totals).await
+        let (parsed, scope) =
+            if self.is_staged() { (ParsedPage::default(), CommitScope::Discard) } else { (kept, CommitScope::Page) };
+        open.group.push(ReadPage { window: None, parsed, scope }, self.cx.clock.mono());
+        self.commit_group(state, &mut open.group, totals).await
     }
 
     /// Stores where the window goes on. `staged` says what becomes of its staged pages, if it has any.
     pub(super) async fn store_position(
         &self,
         state: &mut CursorState,
-        open: &OpenWindow,
+        open: &mut OpenWindow,
         staged: CommitScope,
         totals: &mut RunTotals,
     ) -> Result<(), RunError> {
         let scope = if self.is_staged() { staged } else { CommitScope::Page };
-        self.commit(state, Some(open.window.clone()), &ParsedPage::default(), scope, totals).await
+        let page = ReadPage { window: Some(open.window.clone()), parsed: ParsedPage::default(), scope };
+        open.group.push(page, self.cx.clock.mono());
+        self.commit_group(state, &mut open.group, totals).await
     }
 
     /// Whether the pages of a window take effect together.
@@ -106,51 +129,66 @@ impl Walk<'_> {
         }
     }
 
-    /// Commits the page: rows and cursor in one transaction.
-    pub(super) async fn commit(
+    /// Commits the pages of the group, if there are any: rows, events, dead letters and the cursor after the last one, in one
+    /// transaction.
+    pub(super) async fn commit_group(
         &self,
         state: &mut CursorState,
-        window: Option<SyncWindow>,
-        parsed: &ParsedPage,
-        scope: CommitScope,
+        group: &mut PageGroup,
         totals: &mut RunTotals,
     ) -> Result<(), RunError> {
-        state.window = window;
+        let pages = group.take();
+        if pages.is_empty() {
+            return Ok(());
+        }
         let began = self.cx.clock.mono();
-        let events = self.page_events(parsed.raw.as_ref());
-        let page = PageCommit {
-            cursor: &self.cursor_key,
-            lease: self.cx.lease,
-            run: self.cx.run,
-            state,
-            rows: &parsed.rows,
-            documents: &parsed.documents,
-            records: &parsed.records,
-            removed: &parsed.removed,
-            pending: parsed.pending.as_ref(),
-            scope,
-            dead_letters: &parsed.dead_letters,
-            raw: parsed.raw.as_ref(),
-            events: events.as_ref(),
-            replayed: None,
-            fetched: parsed.fetched,
-            conflicting: parsed.duplicates.conflicting,
-            pages: parsed.pages,
-            now: self.cx.clock.now().wall,
-        };
-        let outcome = self.cx.ledger.commit_page(page).await.map_err(|error| RunError::from(&error));
+        state.window = None;
+        let states: Vec<CursorState> = (state.version..)
+            .zip(&pages)
+            .map(|(version, page)| CursorState { version, window: page.window.clone(), ..state.clone() })
+            .collect();
+        let events: Vec<_> = pages.iter().map(|page| self.page_events(page.parsed.raw.as_ref())).collect();
+        let now = self.cx.clock.now().wall;
+        let commits = pages.iter().zip(&states).zip(&events).map(|((page, state), events)| {
+            let now = group.time(now);
+            let ReadPage { parsed, scope, .. } = page;
+            PageCommit {
+                cursor: &self.cursor_key,
+                lease: self.cx.lease,
+                run: self.cx.run,
+                state,
+                rows: &parsed.rows,
+                documents: &parsed.documents,
+                records: &parsed.records,
+                removed: &parsed.removed,
+                pending: parsed.pending.as_ref(),
+                scope: *scope,
+                dead_letters: &parsed.dead_letters,
+                raw: parsed.raw.as_ref(),
+                events: events.as_ref(),
+                replayed: None,
+                fetched: parsed.fetched,
+                conflicting: parsed.duplicates.conflicting,
+                pages: parsed.pages,
+                now,
+            }
+        });
+        let outcome = self.cx.ledger.commit_pages(commits.collect()).await.map_err(|error| RunError::from(&error));
         self.record_stage(Stage::Persist, began, outcome.as_ref().err());
-        let outcome = outcome?;
-        state.version = outcome.version;
+        let outcomes = outcome?;
         let counts = &mut totals.counts;
-        counts.fetched += parsed.fetched;
-        counts.inserted += outcome.counts.inserted;
-        counts.updated += outcome.counts.updated;
-        counts.unchanged += outcome.counts.unchanged;
-        counts.rejected += parsed.dead_letters.len() as u64;
-        counts.pages += parsed.pages;
-        counts.conflicting += parsed.duplicates.conflicting;
-        totals.duplicates += parsed.duplicates.dropped;
+        for (ReadPage { parsed, .. }, outcome) in pages.iter().zip(outcomes) {
+            state.version = outcome.version;
+            counts.fetched += parsed.fetched;
+            counts.inserted += outcome.counts.inserted;
+            counts.updated += outcome.counts.updated;
+            counts.unchanged += outcome.counts.unchanged;
+            counts.rejected += parsed.dead_letters.len() as u64;
+            counts.pages += parsed.pages;
+            counts.conflicting += parsed.duplicates.conflicting;
+            totals.duplicates += parsed.duplicates.dropped;
+        }
+        state.window = pages.into_iter().next_back().and_then(|page| page.window);
         Ok(())
     }
 }

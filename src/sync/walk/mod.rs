@@ -11,8 +11,9 @@
 //! - `request`: the provider requests; `account`: that for the account of the records.
 //! - `transform`, `parsed_page`: from a response to rows.
 //! - `cycle_guard`: ends, cycles and lists that change.
+//! - `coverage`: whether the provider could show the range of a window.
 //! - `raw_payload`: the response's body, to be stored with the page.
-//! - `commit`: the page transaction, beside the request for the next page.
+//! - `commit`: the page transaction, beside the request for the next page; `group`: small pages that share one.
 
 use std::sync::Arc;
 
@@ -30,7 +31,9 @@ use crate::settings::sync_plan::{CursorHash, Partition, SyncPlan};
 
 mod account;
 mod commit;
+mod coverage;
 mod cycle_guard;
+mod group;
 mod link;
 mod opening;
 mod parsed_page;

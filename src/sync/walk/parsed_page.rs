@@ -10,6 +10,7 @@ use crate::ledger::raw::RawPayload;
 use crate::profile::Stream;
 use crate::provider::call::Response;
 use crate::provider::memory::PageReservation;
+use crate::sync::available::Available;
 use crate::sync::convert::PageTimes;
 use crate::sync::failure_detail;
 use crate::sync::key::Duplicates;
@@ -46,6 +47,8 @@ pub(super) struct ParsedPage {
     /// Why the link to the next page is not used.
     pub(super) link_problem: Option<String>,
     pub(super) total: Option<u64>,
+    /// The range that the provider says it can show.
+    pub(super) available: Available,
     /// How long the response took.
     pub(super) took: Duration,
     /// The memory of all this, released when it is committed.

@@ -69,6 +69,7 @@ impl Walk<'_> {
             reserved = memory.reserve_page(page.memory()) => reserved.map_err(|_| RunReason::MemoryExhausted)?,
         };
         let (fetched, total, token) = (page.records as u64, page.total, page.token.clone());
+        let available = page.available;
         let (has_blank_token, (next, link_problem)) =
             (page.has_blank_token, self.next_place(page.next.clone(), window)?);
         let rules = self.converter(account, window);
@@ -106,6 +107,7 @@ impl Walk<'_> {
             has_blank_token,
             link_problem,
             total,
+            available,
             took: Duration::ZERO,
             raw: None,
             _reserved: reserved,

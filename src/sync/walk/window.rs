@@ -2,11 +2,13 @@
 
 use super::Walk;
 use super::cycle_guard::{AfterPage, CycleGuard, WalkedPage, record_position, restarted};
+use super::group::PageGroup;
 use super::parsed_page::{PageFailure, ParsedPage};
 use super::position::is_refused_place;
 use crate::domain::cursor::{CursorState, SyncWindow};
 use crate::domain::run_reason::RunReason;
 use crate::ledger::CommitScope;
+use crate::sync::available::Available;
 use crate::sync::context::RunTotals;
 use crate::sync::cursor;
 use crate::sync::failure_detail;
@@ -26,7 +28,13 @@ pub(super) struct OpenWindow {
     at_stored_place: bool,
     /// The cursor value of the page that was read last that is furthest from the window's start in the stream's order.
     reached: Option<String>,
-    /// The page after the one that was committed, if it was fetched meanwhile.
+    /// The range that the provider says it can show.
+    pub(super) available: Available,
+    /// Whether it is the first window of its stream, or that of a resync: all of its range is wanted.
+    pub(super) is_first: bool,
+    /// Pages that were read and are not committed.
+    pub(super) group: PageGroup,
+    /// The page after the last one of the group, if it was fetched already.
     pub(super) fetched: Option<Result<ParsedPage, PageFailure>>,
 }
 
@@ -34,7 +42,18 @@ impl OpenWindow {
     fn new(window: SyncWindow, resumed: bool, numbered: bool) -> Self {
         let guard = CycleGuard::new(&window, resumed, numbered);
         let at_stored_place = resumed && window.page_token.is_some();
-        Self { window, guard, restarts: 0, unstable: None, at_stored_place, reached: None, fetched: None }
+        Self {
+            window,
+            guard,
+            restarts: 0,
+            unstable: None,
+            at_stored_place,
+            reached: None,
+            available: Available::default(),
+            is_first: false,
+            group: PageGroup::default(),
+            fetched: None,
+        }
     }
 
     /// Starts at the first page again, which is read with another guard.
@@ -63,8 +82,9 @@ impl Walk<'_> {
         totals: &mut RunTotals,
     ) -> Result<(), RunError> {
         let numbered = self.stream.pagination.is_numbered();
+        let is_first = state.committed_hwm.is_none();
         let (window, resumed) = self.take_window(state)?;
-        let mut open = OpenWindow::new(window, resumed, numbered);
+        let mut open = OpenWindow { is_first, ..OpenWindow::new(window, resumed, numbered) };
         loop {
             let parsed = match self.next_page(&mut open, account).await {
                 Ok(parsed) => parsed,
@@ -72,6 +92,7 @@ impl Walk<'_> {
                     totals.fetch_time += failure.took;
                     totals.counts.fetched += failure.fetched;
                     totals.counts.rejected += failure.rejected;
+                    self.commit_group(state, &mut open.group, totals).await?;
                     match self.after_error(failure.error, state, &mut open, totals).await? {
                         AfterError::Again => continue,
                         AfterError::End(error) => return Err(error),
@@ -80,6 +101,7 @@ impl Walk<'_> {
             };
             totals.fetch_time += parsed.took;
             open.at_stored_place = false;
+            open.available = parsed.available.or(open.available);
             if self.plan.dry_run {
                 self.preview(state, &parsed).await?;
                 return self.after_dry_page(&parsed, totals);
@@ -97,6 +119,7 @@ impl Walk<'_> {
             // A list that changed, or fewer records than the total, is read again: once, if it happens again the
             // provider's total is wrong.
             if changed || (after == AfterPage::Short && open.restarts == 0) {
+                self.commit_group(state, &mut open.group, totals).await?;
                 open.restart(numbered, self.stream.is_patch());
                 if open.restarts > self.plan.limits.max_restarts {
                     return Err(RunReason::WindowUnstable.into());
@@ -107,25 +130,29 @@ impl Walk<'_> {
                 AfterPage::Next => {
                     record_position(&mut open.window, &position);
                     self.advance(&mut open, &parsed)?;
-                    self.commit_and_fetch(state, &mut open, &parsed, account, totals).await?;
+                    self.go_on(state, &mut open, parsed, account, totals).await?;
                     continue;
                 }
                 AfterPage::End | AfterPage::RepeatedEnd | AfterPage::Short if open.unstable.is_some() => {
                     RunError::from(RunReason::WindowUnstable).with_detail(open.unstable.take().unwrap_or_default())
                 }
                 AfterPage::End if self.is_not_ready(&parsed) => {
-                    self.abandon(state, &ParsedPage::default(), totals).await?;
+                    self.abandon(state, &mut open, ParsedPage::default(), totals).await?;
                     return Err(RunReason::DataNotReady.into());
                 }
                 AfterPage::End => {
                     self.advance(&mut open, &parsed)?;
                     // A window of one page has staged nothing.
                     let scope = if open.window.page_no > 1 { CommitScope::Merge } else { CommitScope::Page };
-                    return self.finish(state, open.window, &parsed, scope, totals).await;
+                    let covered = self.check_coverage(&open, totals);
+                    self.finish(state, open, parsed, scope, totals).await?;
+                    return covered;
                 }
                 AfterPage::RepeatedEnd => {
                     // The page that is repeated is staged, also if it is the only one.
-                    return self.finish(state, open.window, &ParsedPage::default(), CommitScope::Merge, totals).await;
+                    let covered = self.check_coverage(&open, totals);
+                    self.finish(state, open, ParsedPage::default(), CommitScope::Merge, totals).await?;
+                    return covered;
                 }
                 AfterPage::Short => {
                     let detail = format!("the list ended after {read} of {} records", total.unwrap_or_default());
@@ -138,7 +165,7 @@ impl Walk<'_> {
             // What the page holds is kept. The window is closed, so that the next run starts it over instead of failing
             // at the same page; the mark stays, so that it covers what was not read.
             let kept = if open.guard.is_read_again(after) { ParsedPage::default() } else { parsed };
-            self.abandon(state, &kept, totals).await?;
+            self.abandon(state, &mut open, kept, totals).await?;
             return Err(error);
         }
     }
@@ -174,7 +201,7 @@ impl Walk<'_> {
             let is_exhausted = open.restarts > self.plan.limits.max_restarts;
             // A token whose own page is refused each time would block the stream forever.
             if is_patch && state.committed_hwm.is_some() && (error.reset || (is_exhausted && is_first)) {
-                return self.reset_patch(state, totals).await;
+                return self.reset_patch(state, open, totals).await;
             }
             if is_exhausted {
                 return Ok(AfterError::End(error));
@@ -195,20 +222,25 @@ impl Walk<'_> {
                 return Ok(AfterError::Again);
             }
             // The pages read are committed; no later page is reachable, so the window is closed.
-            self.abandon(state, &ParsedPage::default(), totals).await?;
+            self.abandon(state, open, ParsedPage::default(), totals).await?;
             return Ok(AfterError::End(error));
         }
         if error.reason == RunReason::PaginationUnreadable {
             // A link that leads to nothing: the next run starts the window over instead of following it again.
-            self.abandon(state, &ParsedPage::default(), totals).await?;
+            self.abandon(state, open, ParsedPage::default(), totals).await?;
         }
         Ok(AfterError::End(error))
     }
 
     /// Forgets the token of a patch stream that the provider does not accept any more: everything is read again.
-    async fn reset_patch(&mut self, state: &mut CursorState, totals: &mut RunTotals) -> Result<AfterError, RunError> {
+    async fn reset_patch(
+        &mut self,
+        state: &mut CursorState,
+        open: &mut OpenWindow,
+        totals: &mut RunTotals,
+    ) -> Result<AfterError, RunError> {
         (state.committed_hwm, self.loop_start) = (None, None);
-        self.commit(state, None, &ParsedPage::default(), CommitScope::Discard, totals).await?;
+        self.abandon(state, open, ParsedPage::default(), totals).await?;
         Ok(AfterError::Again)
     }
 

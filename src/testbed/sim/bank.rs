@@ -17,6 +17,7 @@ use crate::testbed::sim::counters::{CounterSnapshot, Counters};
 use crate::testbed::sim::engine::ScriptEngine;
 use crate::testbed::sim::error::SimError;
 use crate::testbed::sim::oauth::TOKEN_PATH;
+use crate::testbed::sim::payout_desk::{PayoutBooks, PayoutConfig, PayoutDesk};
 use crate::testbed::sim::script::{Script, ScriptError};
 use crate::testbed::sim::transactions::{Account, AccountConfig, Transaction};
 
@@ -32,6 +33,7 @@ pub(crate) struct Bank {
     /// The kind of the required credentials, and the prepared check.
     credentials: RwLock<(&'static str, Arc<CredentialCheck>)>,
     pub(crate) accounts: RwLock<BTreeMap<String, Account>>,
+    pub(crate) payouts: Mutex<PayoutDesk>,
     engine: Mutex<ScriptEngine>,
     /// False while the script is empty: a healthy request then takes no lock for the script.
     has_script: AtomicBool,
@@ -69,6 +71,7 @@ impl Bank {
             arrivals: Mutex::new(ArrivalRing::new(config.log_capacity)),
             credentials: RwLock::new((config.auth.kind(), Arc::new(check))),
             accounts: RwLock::new(accounts),
+            payouts: Mutex::new(PayoutDesk::new(&config.payouts)),
             has_script: AtomicBool::new(!engine.is_empty()),
             engine: Mutex::new(engine),
             script_version: watch::Sender::new(0),
@@ -207,6 +210,16 @@ impl BankHandle {
         accounts.get_mut(account).map(|a| a.upsert(transactions)).is_some()
     }
 
+    /// What the bank's own books say of payouts now.
+    pub fn payout_books(&self) -> PayoutBooks {
+        lock(&self.bank.payouts).books(self.bank.clock.now().wall)
+    }
+
+    /// Changes what becomes of the payouts that arrive from now on. Its memory of keys and its lag stay.
+    pub fn set_payouts(&self, config: PayoutConfig) {
+        lock(&self.bank.payouts).configure(config);
+    }
+
     /// All stored arrivals.
     pub fn arrivals(&self) -> Arrivals {
         self.arrivals_since(0)
@@ -227,7 +240,7 @@ impl BankHandle {
         self.bank.counters.snapshot()
     }
 
-    /// Restores the configured script, credentials and accounts, and clears arrivals, counters and tokens.
+    /// Restores the configured script, credentials, accounts and payouts, and clears arrivals, counters and tokens.
     pub async fn reset(&self) -> Result<(), SimError> {
         self.set_auth(&self.bank.config.auth)?;
         self.set_script(self.bank.config.script.clone()).await?;
@@ -236,6 +249,7 @@ impl BankHandle {
             accounts.retain(|id, _| self.bank.config.accounts.iter().any(|a| a.id == *id));
             accounts.values_mut().for_each(Account::reset);
         }
+        *lock(&self.bank.payouts) = PayoutDesk::new(&self.bank.config.payouts);
         self.clear_arrivals();
         self.bank.counters.clear();
         Ok(())

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::testbed::sim::auth::RequiredAuth;
 use crate::testbed::sim::certificate::CertificateKind;
 use crate::testbed::sim::mono::MonoConfig;
+use crate::testbed::sim::payout_desk::PayoutConfig;
 use crate::testbed::sim::script::Script;
 use crate::testbed::sim::transactions::AccountConfig;
 
@@ -42,6 +43,8 @@ pub struct BankConfig {
     pub mono: MonoConfig,
     /// How many collaterals the Finastra API lists.
     pub collaterals: u64,
+    /// How it handles payouts.
+    pub payouts: PayoutConfig,
     /// Additional responses by exact path, such as another provider's health check: path → JSON body.
     pub canned: BTreeMap<String, String>,
     /// Additional names in its certificate, besides `localhost`, `127.0.0.1`, `::1` and `<name>.sim.test`.
@@ -70,6 +73,7 @@ impl Default for BankConfig {
             accounts: vec![AccountConfig::default()],
             mono: MonoConfig::default(),
             collaterals: 120,
+            payouts: PayoutConfig::default(),
             canned: BTreeMap::new(),
             server_names: Vec::new(),
             certificate: CertificateKind::Valid,

@@ -20,6 +20,7 @@ use crate::testbed::sim::counters::CounterSnapshot;
 use crate::testbed::sim::endpoints::BankEndpoints;
 use crate::testbed::sim::error::SimError;
 use crate::testbed::sim::otlp;
+use crate::testbed::sim::payout_desk::{PayoutBooks, PayoutConfig};
 use crate::testbed::sim::registry::BankRegistry;
 use crate::testbed::sim::script::{Script, ScriptStep};
 use crate::testbed::sim::transactions::{AccountConfig, Transaction};
@@ -55,6 +56,7 @@ fn router(registry: Arc<BankRegistry>) -> Router {
         .route("/banks/{bank}/tokens", axum::routing::delete(revoke))
         .route("/banks/{bank}/accounts/{account}", put(put_account))
         .route("/banks/{bank}/accounts/{account}/transactions", post(put_transactions))
+        .route("/banks/{bank}/payouts", get(payout_books).put(set_payouts))
         .route("/banks/{bank}/arrivals", get(arrivals).delete(clear))
         .route("/banks/{bank}/counters", get(counters))
         .with_state(registry)
@@ -192,6 +194,22 @@ async fn put_transactions(
     } else {
         Err(SimError::NoSuchAccount(account))
     }
+}
+
+async fn payout_books(
+    State(registry): State<Arc<BankRegistry>>,
+    Path(bank): Path<String>,
+) -> ControlResult<Json<PayoutBooks>> {
+    Ok(Json(registry.bank(&bank)?.payout_books()))
+}
+
+async fn set_payouts(
+    State(registry): State<Arc<BankRegistry>>,
+    Path(bank): Path<String>,
+    Json(config): Json<PayoutConfig>,
+) -> ControlResult<StatusCode> {
+    registry.bank(&bank)?.set_payouts(config);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[derive(Deserialize)]

@@ -25,6 +25,8 @@ mod listen;
 mod mono;
 mod oauth;
 pub mod otlp;
+mod payout_desk;
+mod payouts;
 pub mod process;
 mod random;
 mod registry;
@@ -45,6 +47,7 @@ pub use crate::testbed::sim::counters::CounterSnapshot;
 pub use crate::testbed::sim::endpoints::BankEndpoints;
 pub use crate::testbed::sim::error::SimError;
 pub use crate::testbed::sim::mono::{MonoConfig, PageShape};
+pub use crate::testbed::sim::payout_desk::{PayoutBooks, PayoutConfig, PayoutFate};
 pub use crate::testbed::sim::script::{
     Behaviour, Down, FailurePoint, Garbage, Latency, Rule, Script, ScriptError, ScriptStep,
 };

@@ -22,7 +22,7 @@ use crate::testbed::sim::engine::{RequestInfo, ResponsePlan};
 use crate::testbed::sim::reply::Reply;
 use crate::testbed::sim::response_body::{AbortedByScript, ScriptedBody, Truncation};
 use crate::testbed::sim::script::{Behaviour, FailurePoint, Garbage};
-use crate::testbed::sim::{finastra, mono, oauth};
+use crate::testbed::sim::{finastra, mono, oauth, payouts};
 
 /// Maximum size of a token request, which has a few short fields.
 const MAX_FORM: usize = 64 * 1024;
@@ -56,7 +56,11 @@ pub(crate) async fn respond(
             if !bank.config.open_paths.iter().any(|p| bare.starts_with(p.as_str())) {
                 auth = bank.credential_check().check(&head.headers, query, at, &bank.tokens);
             }
-            if auth.is_accepted() {
+            if auth.is_accepted()
+                && let Some(rest) = payouts::below(bare)
+            {
+                payouts::respond(bank, &head.method, &head.headers, rest, body).await
+            } else if auth.is_accepted() {
                 let target = RegularRequest { bank, method: &head.method, label, path: bare, query, tls: context.tls };
                 target.reply(head.headers.get(header::HOST))
             } else {

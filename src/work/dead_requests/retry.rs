@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
 use crate::clock::Clock;
 use crate::domain::breaker::MAX_THROTTLE;
+use crate::domain::event::{EventType, OutboxEvent, connection_aggregate, event_id};
 use crate::domain::rights::Caller;
 use crate::ledger::dead_requests::{DeadRequest, RetryOutcome, encryption_context};
 use crate::ledger::encryption::Keyring;
@@ -141,7 +143,34 @@ impl Retrier {
         let mut audit = audit_entry(self.clock.now().wall, "dlq_failed", &stored.connection, reason);
         audit.provider = Some(stored.provider.clone());
         audit.request_id = stored.request_id;
-        RetryOutcome::Parked { reason: reason.to_owned(), status, audit: Box::new(audit) }
+        let event = Box::new(parked_event(dead, reason, status));
+        RetryOutcome::Parked { reason: reason.to_owned(), status, audit: Box::new(audit), event }
+    }
+}
+
+/// The event that a request is parked. Its ID is that of the request and of its last review: one that is replayed and
+/// parked again is another event.
+fn parked_event(dead: &DeadRequest, reason: &str, status: Option<u16>) -> OutboxEvent {
+    let stored = &dead.request;
+    let (namespace, name) = (&*stored.connection.namespace, &*stored.connection.name);
+    let aggregate = connection_aggregate(namespace, name);
+    let reviewed = dead.reviewed.as_millisecond().to_be_bytes();
+    // Neither the parameters nor the caller: both may be account data.
+    let payload = json!({
+        "connection": name,
+        "dead_request_id": stored.id.to_string(),
+        "http_status": status,
+        "operation": stored.operation,
+        "provider": stored.provider,
+        "reason": reason,
+    });
+    OutboxEvent {
+        id: event_id(EventType::DeadRequestParked, &aggregate, &[stored.id.as_bytes(), &reviewed]),
+        event_type: EventType::DeadRequestParked,
+        namespace: namespace.to_owned(),
+        aggregate,
+        payload: payload.to_string(),
+        correlation_id: stored.request_id.unwrap_or(stored.id),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::partition_gauges::PartitionValues;
 use super::state::{PoolState, RunRequest};
-use crate::domain::run_failure::FailingPartition;
+use crate::domain::run_failure::{FailingPartition, RunFailure};
 use crate::ledger::{JobHistory, PartitionStreak, ResyncEnd, RunEnd, RunResult};
 use crate::settings::sync_plan::SyncPlan;
 use crate::sync::RunReport;
@@ -50,12 +50,17 @@ pub(super) async fn of(shared: &PoolState, plan: &SyncPlan, request: RunRequest,
     // A resync reads an old range: what it finds says nothing about the job's streaks.
     let counted = resync.is_none();
     let exceeded = if counted { exceeded(plan, &judged) } else { Exceeded::default() };
+    let failure = RunFailure {
+        slow: u32::try_from(exceeded.slow.len()).unwrap_or(u32::MAX),
+        resync: plan.resync.as_ref().map(|resync| resync.id.clone()),
+        ..report.failure.clone()
+    };
     let end = RunEnd {
         id: request.run,
         job: plan.job.clone(),
         result: report.result,
         reason: report.reason,
-        failure: report.failure.clone(),
+        failure,
         counts: report.counts,
         partitions: judged.iter().map(|judged| judged.outcome.end()).collect(),
         resync,

@@ -38,7 +38,7 @@ use gauges::Gauges;
 use partition_gauges::PartitionGauges;
 use slots::Slots;
 use state::PoolState;
-pub use state::{ActiveRun, PoolOptions, ResyncAttempts, RunOutcome, RunRequest, StartOutcome, lease_name};
+pub use state::{ActiveRun, LostRun, PoolOptions, ResyncAttempts, RunOutcome, RunRequest, StartOutcome, lease_name};
 pub use view::JobView;
 use view::KnownRuns;
 

@@ -102,9 +102,6 @@ async fn wait_and_run(
         () = cancel.cancelled() => return not_started(RunReason::StopRequested.into()),
         slot = shared.slots.start(connection) => Arc::new(slot),
     };
-    if let Some((active, _)) = shared.jobs().get_mut(&plan.job).and_then(|job| job.active.as_mut()) {
-        active.queued = false;
-    }
     let held = match take_lease(shared, &plan.job, &slot, cancel).await {
         Ok(held) => held,
         Err(stop) => return not_started(stop),
@@ -129,6 +126,7 @@ async fn wait_and_run(
         }
         Err(error) => return not_started((&error).into()),
     }
+    note_start(shared, plan, request);
     let requested = AtomicBool::new(request.trigger == RunTrigger::Manual);
     let fetch = SlotFetch { fetch, slot, requested };
     let report = with_lease(shared, plan, &fetch, request, cancel, &held).await;
@@ -136,6 +134,16 @@ async fn wait_and_run(
     let ended = record_end(shared, plan, request, report).await;
     held.release().await;
     ended
+}
+
+/// Notes that the start of the run is stored. A request is acknowledged now, not at the end of its run.
+fn note_start(shared: &PoolState, plan: &SyncPlan, request: RunRequest) {
+    if let Some((active, _)) = shared.jobs().get_mut(&plan.job).and_then(|job| job.active.as_mut()) {
+        active.queued = false;
+    }
+    if request.trigger == RunTrigger::Manual {
+        shared.reconcile_queue.enqueue(Kind::SyncJob, &plan.job);
+    }
 }
 
 /// Whether the run was started and has not ended.

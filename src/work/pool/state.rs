@@ -14,9 +14,9 @@ use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::ledger::{LeaseHolder, LeaseOptions, LeaseStore, Ledger, RunId, RunResult, RunTrigger};
-use crate::sync::RunReport;
 use crate::sync::account_tokens::AccountTokens;
 use crate::sync::metrics::SyncMetrics;
+use crate::sync::{RunReport, SyncPlan};
 use crate::tasks::TaskGroup;
 use crate::work::reconcile_queue::ReconcileQueue;
 
@@ -70,6 +70,17 @@ pub struct RunRequest {
     pub slot: Option<Timestamp>,
 }
 
+/// A run whose Kubernetes Job failed.
+#[derive(Clone, Debug)]
+pub struct LostRun<'a> {
+    /// The run.
+    pub request: RunRequest,
+    /// The plan of its job, if the spec still has one: without it no event is stored.
+    pub plan: Option<&'a SyncPlan>,
+    /// The ID of the resync that it served.
+    pub resync: Option<String>,
+}
+
 /// The result of a request to start a run.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum StartOutcome {
@@ -92,7 +103,8 @@ pub struct ActiveRun {
     pub since: Timestamp,
     /// The same, for measuring: the wall clock may be set meanwhile.
     pub since_mono: Mono,
-    /// Whether it is queued and not running yet.
+    /// Whether its start is not stored yet: it waits for a slot or for the job's lease, and has read nothing. A process that
+    /// ends now leaves no trace of it.
     pub queued: bool,
     /// Whether a stop was requested.
     pub stopping: bool,

@@ -135,7 +135,7 @@ async fn the_message_of_ready_names_fields_without_effect() {
     let bank = env.add_bank("bank", RequiredAuth::None).await;
     env.ns.secret("hook", &[("webhook-secret", env.ns.canary("hook").as_bytes())]).await;
     let fields = json!({
-        "webhook": {"staticSecret": {"header": "x-hook", "secretRef": {"name": "hook"}}},
+        "webhook": {"staticSecret": {"secretRef": {"name": "hook"}}},
         "payouts": {"inquiry": "None"},
     });
     let names: Vec<String> = fields.as_object().unwrap().keys().cloned().collect();

@@ -27,7 +27,7 @@ use tower::ServiceExt as _;
 
 use super::bulkheads::overload;
 use super::harness::{GatewayHarness, Plan, Said, fallback};
-use super::{QUOTE, later};
+use super::{QUOTE, later, routing};
 
 /// The documented codes of an enum.
 fn documented<T: Copy>(all: &[T], code: impl Fn(T) -> &'static str) -> BTreeSet<String> {
@@ -155,6 +155,9 @@ async fn every_error_code_is_emitted() {
     let mut errors = Errors::default();
     errors_of_requests(&harness, &mut errors).await;
     errors_of_providers(&harness, &mut errors).await;
+    for said in routing::errors(&harness).await {
+        errors.add(&said);
+    }
     errors.add(&harness.ask("GET", QUOTE, "token-panic", &[]).await);
     harness.api.down.store(true, Ordering::Relaxed);
     errors.add(&harness.ask("GET", QUOTE, "token-new", &[]).await);

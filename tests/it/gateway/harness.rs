@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::cluster::ApiError;
-use busbar::cluster::auth::{AccessRequest, Authorizer, Reviewer, UserInfo};
+use busbar::cluster::auth::Authorizer;
 use busbar::domain::key::ObjectKey;
+use busbar::domain::token_buckets::BucketLimit;
 use busbar::gateway::Gateway;
 use busbar::gateway::access::AccessControl;
 use busbar::gateway::connection_limits::ConnectionLimits;
+use busbar::gateway::consumers::ConsumerAccess;
 use busbar::gateway::dead_requests::recorder::DeadRequestRecorder;
 use busbar::gateway::fallback_authorization::FallbackAuthorization;
 use busbar::gateway::metrics::GatewayMetrics;
@@ -20,7 +20,10 @@ use busbar::gateway::rate_limit::{Rate, RateLimits};
 use busbar::gateway::request_limits::{DEFAULT_MAX_REQUESTS, RequestLimits};
 use busbar::gateway::router::router;
 use busbar::gateway::server::Server;
-use busbar::ledger::audit::AuditEntry;
+use busbar::gateway::shared_rates;
+use busbar::gateway::webhooks::rule::WebhookRules;
+use busbar::gateway::webhooks::webhook_inbox;
+use busbar::ledger::audit::{AuditEntry, AuditKind};
 use busbar::ledger::encryption::Keyring;
 use busbar::ledger::{self, Ledger, LedgerUrl, OpenMode};
 use busbar::metrics::Metrics;
@@ -29,17 +32,20 @@ use busbar::provider::audit::audit_channel;
 use busbar::provider::memory::MemoryLimits;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::provider::rights::LicenceMeter;
+use busbar::routing::DecisionService;
 use busbar::settings::{Draft, FallbackTarget, Settings};
 use busbar::tasks::TaskGroup;
 use busbar::telemetry::traces::Traces;
 use busbar::testbed::sim::{BankConfig, BankHandle, Sim, SimConfig};
 use busbar::work::dead_requests::{ConnectionLookup, DeadRequestDeps, DeadRequestWorker, Presence};
-use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::api::Api;
+use super::scripted_hooks::ScriptedHooks;
+use super::scripted_routes::{ScriptedRoutes, start_routing};
 use super::syncs::FakeSyncs;
 
 /// FMP's response for a quote.
@@ -52,42 +58,6 @@ pub(crate) const POLYGON_QUOTE: &str = r#"{"status":"OK","ticker":{"ticker":"ACM
 pub(crate) const POLYGON_EARNINGS: &str =
     r#"{"results":[{"ticker":"ACME","date":"2026-10-20","actual_eps":1.5,"estimated_eps":1.4}],"status":"OK"}"#;
 
-/// An API server that accepts each token `token-<user>` and `token-<user>~<n>`: the same user with another UID, groups and
-/// extra information, as the tokens of one ServiceAccount. The user `outsider` has no permission, `desk` may call `fmp`
-/// only, and reviews of what else `cut-off` may do fail; while `down` is set, all reviews fail.
-#[derive(Default)]
-pub(crate) struct Api {
-    pub(crate) down: AtomicBool,
-}
-
-impl Reviewer for Api {
-    fn review_token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<UserInfo>, ApiError>> {
-        assert_ne!(token, "token-panic", "a defect, planted");
-        let known = token.strip_prefix("token-").map(|name| {
-            let (user, token_id) = name.split_once('~').unzip();
-            let user = user.unwrap_or(name);
-            let groups = ["system:authenticated".to_owned(), format!("{user}s")];
-            let groups = groups.into_iter().chain(token_id.map(|id| format!("group-{id}"))).collect();
-            let extra =
-                token_id.map(|id| ("authentication.kubernetes.io/credential-id".to_owned(), vec![id.to_owned()]));
-            UserInfo::new(user, token_id.map(str::to_owned), groups, extra.into_iter().collect())
-        });
-        let down = self.down.load(Ordering::Relaxed);
-        Box::pin(async move { if down { Err(ApiError::Timeout) } else { Ok(known) } })
-    }
-
-    fn review_access<'a>(
-        &'a self,
-        subject: &'a UserInfo,
-        act: &'a AccessRequest,
-    ) -> BoxFuture<'a, Result<bool, ApiError>> {
-        let own = subject.user != "desk" || act.name == "fmp";
-        let may = subject.user != "outsider" && own && (subject.user != "caller" || act.subresource == "call");
-        let down = self.down.load(Ordering::Relaxed) || (subject.user == "cut-off" && act.name != "fmp");
-        Box::pin(async move { if down { Err(ApiError::Timeout) } else { Ok(may) } })
-    }
-}
-
 /// A connection that exists, whether it runs or not.
 pub(crate) const LATE: &str = "late";
 
@@ -96,6 +66,7 @@ pub(crate) struct Plan {
     pub(crate) finastra: bool,
     pub(crate) caller: Rate,
     pub(crate) address: Rate,
+    pub(crate) consumer: BucketLimit,
     pub(crate) fallbacks: FallbackAuthorization,
     pub(crate) keys: Keyring,
     pub(crate) under_way: usize,
@@ -103,6 +74,8 @@ pub(crate) struct Plan {
     /// Calls of one connection in flight.
     pub(crate) calls: Option<u16>,
     pub(crate) traces: Traces,
+    pub(crate) default_namespace: Option<&'static str>,
+    pub(crate) clock: Clock,
 }
 
 impl Default for Plan {
@@ -112,12 +85,15 @@ impl Default for Plan {
             finastra: true,
             caller: rate(100_000),
             address: rate(100_000),
+            consumer: rate(100_000).into(),
             fallbacks: FallbackAuthorization::default(),
             keys: Keyring::none(),
             under_way: DEFAULT_MAX_REQUESTS,
             memory: MemoryLimits::default(),
             calls: None,
             traces: Traces::off(),
+            default_namespace: None,
+            clock: Clock::system(),
         }
     }
 }
@@ -127,8 +103,12 @@ pub(crate) struct GatewayHarness {
     pub(crate) fmp: BankHandle,
     pub(crate) polygon: BankHandle,
     pub(crate) finastra: BankHandle,
+    pub(crate) routes: Arc<ScriptedRoutes>,
+    pub(crate) routing: Arc<DecisionService>,
     pub(crate) registry: Registry,
     pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) consumers: Arc<ConsumerAccess>,
+    pub(crate) hooks: Arc<ScriptedHooks>,
     pub(crate) metrics: Metrics,
     pub(crate) api: Arc<Api>,
     pub(crate) address: SocketAddr,
@@ -197,7 +177,7 @@ impl GatewayHarness {
 
         let dir = tempfile::tempdir().unwrap();
         let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("l.db")), OpenMode::Migrate).await.unwrap();
-        let (clock, metrics) = (Clock::system(), Metrics::new());
+        let (clock, metrics) = (plan.clock, Metrics::new());
         let (queue, writer) = audit_channel(ledger.clone(), clock, &metrics).unwrap();
         let licences = LicenceMeter::new(clock, ledger.clone(), queue.clone(), &metrics).unwrap();
         let reach = RegistryOptions {
@@ -212,22 +192,35 @@ impl GatewayHarness {
         let (bell, api) = (Arc::new(Notify::new()), Arc::new(Api::default()));
         let (keys, wake) = (plan.keys.clone(), Arc::clone(&bell));
         let dead_requests = DeadRequestRecorder::new(ledger.clone(), keys, clock, wake, &metrics).unwrap();
+        let (routes, routing) = start_routing(&ledger, clock, &metrics, &stop);
+        let tasks = TaskGroup::default();
+        let consumers = Arc::new(ConsumerAccess::new(ledger.clone(), clock, tasks.clone()));
+        let hooks = Arc::new(ScriptedHooks::default());
+        let rules = Arc::clone(&hooks) as Arc<dyn WebhookRules>;
+        let (inbox, webhook_writer) = webhook_inbox(ledger.clone(), clock, rules, Arc::new(Notify::new()));
+        tasks.spawn("api keys", Arc::clone(&consumers).run(stop.clone()));
+        tasks.spawn("webhook inbox", webhook_writer.run(stop.clone()));
         let gateway = Arc::new(Gateway {
             fallback_authorization: plan.fallbacks,
             access: AccessControl::Kubernetes(Box::new(Authorizer::new(api.clone(), clock, &metrics).unwrap())),
-            rate_limits: RateLimits::new(clock, plan.caller, plan.address),
+            rate_limits: RateLimits::new(clock, plan.caller, plan.address).with_consumers(plan.consumer),
             request_limits: RequestLimits::new(plan.under_way),
             registry: registry.clone(),
             exists: Arc::new(|key| &*key.name == LATE),
+            consumers: Arc::clone(&consumers),
+            webhooks: Some(Arc::new(inbox)),
             ledger: ledger.clone(),
             dead_requests,
             syncs: Some(Arc::new(FakeSyncs::default())),
+            routing: Arc::clone(&routing),
+            default_namespace: plan.default_namespace.map(str::to_owned),
             closing: stop.clone(),
             audit: Some(queue),
             finastra: plan.finastra.then(|| key("finastra")),
             clock,
             metrics: GatewayMetrics::new(&metrics).unwrap(),
         });
+        tasks.spawn("shared rates", shared_rates::run(Arc::clone(&gateway), stop.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = router(&gateway, Arc::new(|| (true, "ready\n".to_owned())));
@@ -245,8 +238,12 @@ impl GatewayHarness {
             fmp,
             polygon,
             finastra,
+            routes,
+            routing,
             registry,
             ledger,
+            consumers,
+            hooks,
             metrics,
             api,
             address,
@@ -374,8 +371,13 @@ impl GatewayHarness {
         said(request).await
     }
 
-    /// Stops the audit writer and returns the entries, oldest first.
+    /// Stops the audit writer and returns the entries about calls and acts, oldest first.
     pub(crate) async fn audit(&mut self) -> Vec<AuditEntry> {
+        self.whole_audit().await.into_iter().filter(|entry| entry.kind != AuditKind::Request).collect()
+    }
+
+    /// The same with the requests that were answered with an error.
+    pub(crate) async fn whole_audit(&mut self) -> Vec<AuditEntry> {
         self.audit_stop.cancel();
         (&mut self.writer).await.unwrap();
         let all = self.ledger.list_audit(None, None, 1_000).await.unwrap();

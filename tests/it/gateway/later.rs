@@ -5,6 +5,7 @@ use std::sync::Arc;
 use busbar::clock::Clock;
 use busbar::ledger::dead_requests::DeadRequestState;
 use busbar::ledger::encryption::Keyring;
+use busbar::ledger::outbox::EventFilter;
 use busbar::profile::Profile;
 use busbar::testbed::sim::Behaviour;
 use uuid::Uuid;
@@ -67,6 +68,10 @@ async fn a_request_is_parked_after_three_retries_and_can_be_replayed() {
     let failed: Vec<_> = audit.iter().filter(|stored| stored.entry.action == "dlq_failed").collect();
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].entry.reason.as_deref(), Some("provider_error"));
+    let events = harness.ledger.list_events(&EventFilter::default(), 10).await.unwrap();
+    let parked = events.iter().find(|event| event.event_type == "dlq.failed").expect("the event is stored");
+    assert!(parked.payload.contains("provider_error") && parked.payload.contains(&id.to_string()), "{parked:?}");
+    assert!(!parked.payload.contains("ACME"), "no parameters");
 
     let listed = harness.get("/api/dead-requests?namespace=treasury&state=parked").await;
     let item = &listed.body["data"]["items"][0];
@@ -205,6 +210,20 @@ async fn writes_need_post_and_are_never_stored_and_money_is_not_callable() {
         assert!(said.body["data"].get("dead_request_id").is_none(), "{method} {operation}");
     }
     assert_eq!(harness.fmp.arrivals().entries.len(), 1, "one write, sent once");
+}
+
+#[tokio::test]
+async fn a_cancellation_of_payouts_is_callable_on_their_own_path_only() {
+    let harness = GatewayHarness::new().await;
+    let text = include_str!("../../../hack/demo/profiles/payout-bank.yaml");
+    let profile = Arc::new(Profile::parse("payout-bank.yaml", text).unwrap());
+    harness.replace("own", "uid-own", profile, &harness.fmp, |_| ());
+    for method in ["GET", "POST"] {
+        let path = "/api/providers/treasury/own/payout-cancel?endToEndId=BB1&recallKey=k";
+        let said = harness.ask(method, path, "token-ann", &[]).await;
+        assert_eq!((said.status, said.error()), (422, "not_callable"), "{method}");
+    }
+    assert!(harness.fmp.arrivals().entries.is_empty(), "nothing is sent");
 }
 
 trait Seconds {

@@ -1,15 +1,19 @@
 //! The gateway over real sockets: responses, errors, fallbacks and dead requests.
 
+mod api;
 mod budget;
 mod bulkheads;
 mod codes;
+mod consumers;
 mod contract;
+mod contract_routing;
 mod dead;
 mod fallback_rights;
 mod fallbacks;
 mod floods;
 mod harness;
 mod haste;
+mod isolation;
 mod large_answers;
 mod later;
 mod ledger_faults;
@@ -18,9 +22,14 @@ mod own;
 mod quiet;
 mod refusals;
 mod retry_reasons;
+mod routing;
+mod schemathesis;
+mod scripted_hooks;
+mod scripted_routes;
 mod strangers;
 mod syncs;
 mod traced;
+mod webhooks;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use busbar::gateway::rate_limit::Rate;
-use busbar::ledger::audit::AuditEntry;
+use busbar::ledger::audit::{AuditEntry, AuditKind};
 use busbar::provider::audit::refusals::OTHER_REFUSALS;
 use futures::future::join_all;
 
@@ -99,5 +99,18 @@ async fn what_strangers_send_adds_neither_series_nor_audit_rows() {
     }
     let added: Vec<_> = series(&harness).difference(&before).cloned().collect();
     assert_eq!(added, [""; 0]);
-    assert!(harness.audit().await.is_empty(), "no connection of these names exists");
+    let audit = harness.whole_audit().await;
+    assert!(audit.iter().all(|entry| entry.kind == AuditKind::Request), "no connection of these names exists");
+    let said: BTreeSet<_> =
+        audit.iter().map(|entry| (&*entry.subject, &*entry.action, entry.reason.as_deref())).collect();
+    // Of each caller, route and code there is one, however the requests varied.
+    let call = "GET /api/providers/{namespace}/{connection}/{operation}";
+    let wanted = [
+        ("ann", call, Some("operation_not_found")),
+        ("outsider", "GET /api/dead-requests/{id}", Some("method_not_allowed")),
+        ("outsider", call, Some("forbidden")),
+        ("outsider", "POST /api/providers/{namespace}/{connection}/{operation}", Some("invalid_request")),
+    ];
+    assert_eq!(said, BTreeSet::from(wanted));
+    assert_eq!(audit.iter().map(AuditEntry::count).sum::<u64>(), 400);
 }

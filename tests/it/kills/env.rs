@@ -6,6 +6,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use busbar::clock::Clock;
+use busbar::ledger::delivery::{CreateOutcome, NewConsumer, NewKey};
+use busbar::ledger::{OpenMode, open};
 use busbar::testbed::postgres::PostgresServer;
 use busbar::testbed::sim::{AccountConfig, BankConfig, BankHandle, Sim};
 use serde_json::json;
@@ -64,6 +66,23 @@ impl KillEnv {
         let env = Self { _sim: sim, bank, folder, ledger, clock: Clock::system() };
         env.write_objects();
         env
+    }
+
+    /// Creates a consumer that gets every event from now on.
+    pub(crate) async fn add_consumer(&self, name: &str) {
+        let ledger = open(&self.ledger.parse().unwrap(), OpenMode::Migrate).await.unwrap();
+        let consumer = NewConsumer {
+            name: name.to_owned(),
+            namespaces: Some(vec![NAMESPACE.to_owned()]),
+            event_types: Vec::new(),
+            created_by: "test".to_owned(),
+            key: NewKey { key_id: name.to_owned(), hash: "$argon2id$not-a-hash".to_owned() },
+            history_from: None,
+            events: Vec::new(),
+        };
+        let created = ledger.create_consumer(&consumer, self.clock.now().wall).await.unwrap();
+        assert!(matches!(created, CreateOutcome::Created(_)), "{created:?}");
+        ledger.close().await;
     }
 
     fn write_objects(&self) {

@@ -36,6 +36,21 @@ pub(super) async fn assert_exact(env: &KillEnv) {
     std::fs::remove_file(file).unwrap();
 }
 
+/// Asserts that every event has one delivery for the only consumer, and that there are no others.
+pub(super) fn assert_delivered(env: &KillEnv) {
+    let file = env.backup("deliveries.db");
+    let connection = Connection::open(&file).unwrap();
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let events = count("SELECT count(*) FROM outbox_event");
+    assert!(events > 0);
+    assert_eq!(count("SELECT count(*) FROM outbox_delivery WHERE publish_status = 'pending'"), events);
+    let joined = "SELECT count(*) FROM outbox_event AS e JOIN outbox_delivery AS d ON d.event_seq = e.seq
+        WHERE d.aggregate = e.aggregate";
+    assert_eq!(count(joined), events, "each event has its delivery");
+    drop(connection);
+    std::fs::remove_file(file).unwrap();
+}
+
 fn assert_ledger(file: &Path, expected: &BTreeMap<String, i64>) {
     let connection = Connection::open(file).unwrap();
     let rows = all(&connection, "SELECT record_key, amount_minor, revision FROM transactions", |row| {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use busbar::testbed::shown::show;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::env::{Engine, KillEnv};
-use super::oracle::assert_exact;
+use super::oracle::{assert_delivered, assert_exact};
 
 const PAGES: u64 = 1_000;
 /// Pages requested again after a kill: the one in flight.
@@ -21,13 +22,13 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// Kills `busbar sync` at seeded points of a sync of [`PAGES`] pages, always with the same holder identity.
-#[expect(clippy::print_stdout, reason = "the seed reproduces a failure")]
 async fn survives_kills(engine: Engine) {
     let kills = variable("KILLS").unwrap_or(KILLS);
     let seed = variable("KILLS_SEED").unwrap_or_else(rand::random);
-    println!("{engine:?}: {kills} kills, seed {seed}; to reproduce: KILLS={kills} KILLS_SEED={seed}");
+    show(format_args!("{engine:?}: {kills} kills, seed {seed}; to reproduce: KILLS={kills} KILLS_SEED={seed}"));
     let mut rng = StdRng::seed_from_u64(seed);
     let env = KillEnv::new(engine, PAGES).await;
+    env.add_consumer("ops").await;
     let mut requests = 0_u64;
     for killed in 0..kills {
         let mut worker = env.start("worker");
@@ -45,9 +46,10 @@ async fn survives_kills(engine: Engine) {
     }
     env.run_to_the_end("worker", 1).await;
     let repeated = env.repeated_pages();
-    println!("{engine:?}: {} requests for pages, {repeated} of them repeated", env.page_requests());
+    show(format_args!("{engine:?}: {} requests for pages, {repeated} of them repeated", env.page_requests()));
     assert!(repeated <= kills * REPEATED, "seed {seed}: {repeated} pages were requested again");
     assert_exact(&env).await;
+    assert_delivered(&env);
 }
 
 #[tokio::test]

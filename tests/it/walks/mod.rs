@@ -1,5 +1,6 @@
 //! Walks of a provider's list, over real sockets: paging of every kind, links, patches, windows, resyncs and partitions.
 
+mod coverage;
 mod links;
 mod paging;
 mod partitions;

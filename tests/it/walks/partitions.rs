@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use busbar::domain::run_reason::RunReason;
 use busbar::ledger::RunResult;
-use busbar::sync::{PartitionsFromPlan, SyncPlan};
+use busbar::sync::{Partition, PartitionsFromPlan, SyncPlan};
 use serde_json::json;
 
 use super::documents;
@@ -87,6 +88,46 @@ async fn each_stored_account_is_a_partition_and_a_new_one_is_read_in_the_next_ru
 }
 
 #[tokio::test]
+async fn an_account_that_the_job_lists_itself_is_read_once_under_the_listed_name() {
+    let accounts = || ["acc-0", "acc-1", "acc-2"].map(str::to_owned).into();
+    let mut test = bank(&documents("{kind: none}"), accounts, of_account).await;
+    let listed = |name: &str, account: &str| Partition {
+        name: name.to_owned(),
+        parameters: [("what", "list"), ("account", account)].map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
+    };
+    // By its name, under another name, and one that no record names.
+    test.lists.partitions = vec![listed("acc-0", "acc-0"), listed("main", "acc-1"), listed("own", "acc-9")];
+    test.server.record_of(&test.accounts).await;
+    for stored in [0, 8] {
+        test.server.forget();
+        let run = test.server.record_of(&test.lists).await;
+        assert_eq!(
+            (run.result, run.counts.inserted, run.counts.unchanged),
+            (Some(RunResult::Succeeded), 8 - stored, stored)
+        );
+        assert_eq!(test.server.requested("account"), ["acc-0", "acc-1", "acc-9", "acc-2"]);
+    }
+}
+
+#[tokio::test]
+async fn slow_partitions_are_counted_in_the_record_of_their_run() {
+    let accounts = || ["a", "b", "c"].map(str::to_owned).into();
+    let mut test = bank(&documents("{kind: none}"), accounts, of_account).await;
+    test.server.record_of(&test.accounts).await;
+    for (limit, slow) in [(Duration::ZERO, 3), (Duration::from_hours(1), 0)] {
+        test.lists.sla.fetch_duration = limit;
+        let run = test.server.record_of(&test.lists).await;
+        assert_eq!((run.result, run.failure.slow), (Some(RunResult::Succeeded), slow), "{limit:?}");
+    }
+    let gone = bank(&documents("{kind: none}"), accounts, |_| status(410, json!({}))).await;
+    gone.server.record_of(&gone.accounts).await;
+    let mut lists = gone.lists.clone();
+    lists.sla.fetch_duration = Duration::ZERO;
+    let run = gone.server.record_of(&lists).await;
+    assert_eq!((run.result, run.failure.slow), (Some(RunResult::Failed), 3), "failed partitions can be slow");
+}
+
+#[tokio::test]
 async fn a_partition_that_vanished_fails_by_itself() {
     for gone in [410, 404, 403] {
         let test = bank(
@@ -132,11 +173,17 @@ async fn an_account_that_is_no_parameter_fails_alone() {
     assert_eq!((run.reason, run.counts.inserted), (Some(RunReason::ParameterInvalid), 2));
 }
 
+/// Partitions of the test below; a soak test sets as many as a job may have.
+#[expect(clippy::disallowed_methods, reason = "the number of a soak test is set by an environment variable")]
+fn partition_count() -> usize {
+    std::env::var("PARTITIONS").map_or(1_000, |text| text.parse().expect("PARTITIONS is a number"))
+}
+
 #[tokio::test]
-async fn a_thousand_partitions_are_read_one_after_the_other() {
-    const PARTITIONS: usize = 1_000;
+async fn as_many_partitions_as_a_job_may_have_are_read_one_after_the_other() {
+    let count = partition_count();
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let accounts = || (0..PARTITIONS).map(|n| format!("acc-{n:05}")).collect();
+    let accounts = move || (0..count).map(|n| format!("acc-{n:05}")).collect();
     let (now, peak) = (Arc::clone(&running), Arc::clone(&most));
     let mut test = bank(&documents("{kind: none}"), accounts, move |seen| {
         peak.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -147,9 +194,9 @@ async fn a_thousand_partitions_are_read_one_after_the_other() {
     .await;
     test.server.record_of(&test.accounts).await;
     // A limit that ends the run in its middle would be Incomplete; the next run starts at another partition.
-    test.lists.run_timeout = std::time::Duration::from_hours(1);
+    test.lists.run_timeout = Duration::from_hours(1);
     let run = test.server.record_of(&test.lists).await;
-    assert_eq!((run.result, run.reason, run.counts.inserted), (Some(RunResult::Succeeded), None, PARTITIONS as u64));
+    assert_eq!((run.result, run.reason, run.counts.inserted), (Some(RunResult::Succeeded), None, count as u64));
     assert_eq!(most.load(Ordering::Relaxed), 1);
     assert_eq!(record(0)["n"], 0);
 }

@@ -9,7 +9,7 @@ use busbar::sync::{ResyncPlan, SyncPlan};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{complete, failed};
+use super::complete;
 use crate::kit::walk_bank::{Answer, Seen, WalkBank, page, record, status};
 
 const ROWS: &str = "record: document, records: [/data], key: /id, time: {pointer: /at}, order: oldestFirst, window: {from: since, to: until, format: '%Y-%m-%dT%H:%M:%SZ', initial: 87600h, lookback: 0s}, pagination: {kind: token, from: {kind: body, pointers: [/next]}, to: {kind: query, parameter: after}}";
@@ -82,7 +82,9 @@ async fn a_resync_that_is_interrupted_goes_on_beside_the_incremental_windows() {
     assert_eq!(bank.end().await, complete(8));
     let plan = resync(&bank.plan, "fix", "2026-09-01T00:00:00Z", "2026-09-02T18:00:00Z");
     broken.store(5, Ordering::Relaxed);
-    assert_eq!(bank.end_of(&plan).await, failed(RunReason::ProviderError, 8));
+    let run = bank.record_of(&plan).await;
+    assert_eq!((run.result, run.reason), (Some(RunResult::Failed), Some(RunReason::ProviderError)));
+    assert_eq!(run.failure.resync.as_deref(), Some("fix"), "after a restart, another one need not wait for its pauses");
     // The incremental runs go on meanwhile, each from its own mark.
     count.store(10, Ordering::Relaxed);
     bank.forget();

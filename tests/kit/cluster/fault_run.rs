@@ -45,7 +45,9 @@ fn without_history(all: Statuses) -> Statuses {
     for object in all.values_mut() {
         strip(object);
         let Some(status) = object["status"].as_object_mut() else { continue };
-        status.remove("lastFailover");
+        for kept in ["lastFailover", "failovers"] {
+            status.remove(kept);
+        }
         // Without its status, a bank that fails now has never been seen healthy, and the route has left none.
         if let Some(mark) = status.get_mut("passedCheck").and_then(Value::as_object_mut) {
             mark.remove("passed");

@@ -16,7 +16,7 @@ pub use choice::{
     Adjustment, AdjustmentScope, Cost, ExchangeRate, Hysteresis, Pin, ReferencePayout, ReferenceRates, RouteMatch,
     Scorer, Stuck, StuckPolicy,
 };
-pub use status::{BankRouteStatus, CandidateState, CandidateStatus, Failover};
+pub use status::{BankRouteStatus, CandidateState, CandidateStatus, Failover, FailoverProposal};
 
 use crate::api::v1alpha1::rule;
 use crate::api::v1alpha1::text::CurrencyCode;

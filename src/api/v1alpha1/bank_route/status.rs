@@ -61,6 +61,13 @@ pub struct BankRouteStatus {
     /// Last failover; other changes of `active` are not failovers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failover: Option<Failover>,
+    /// Number of failovers since the route was created, those that found no other bank included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub failovers: Option<i64>,
+    /// Failover that the forecast proposes in mode `Hybrid`, until it is approved, rejected or lapses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<FailoverProposal>,
     /// Number of payouts held for a bank or for a review, in steps: 0, 1, 10, 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
@@ -102,4 +109,15 @@ pub struct Failover {
     /// Reason for the exclusion: one of docs/reference/reasons.md.
     #[schemars(length(max = 128))]
     pub reason: String,
+}
+
+/// A failover that waits for approval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailoverProposal {
+    /// Candidate that would take the payouts.
+    #[schemars(length(max = 63))]
+    pub candidate: String,
+    /// Time at which the proposal lapses.
+    pub until_time: Time,
 }

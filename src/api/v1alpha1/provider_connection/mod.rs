@@ -183,7 +183,8 @@ pub struct ProviderConnectionSpec {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub maintenance: Option<Vec<TimeWindow>>,
-    /// Guarantees of the bank about payouts. Unset: none; payouts with unknown outcome need a manual review.
+    /// Guarantees of the bank about payouts: narrows those of the profile. Unset: those of the profile; without any, payouts
+    /// with unknown outcome need a manual review.
     /// Example: `payouts: {idempotencyWindow: 24h, inquiry: HttpGet}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payouts: Option<Payouts>,

@@ -162,9 +162,16 @@ fn streaks(job: &SyncJob, failed: &JobView, succeeded: &JobView, emitted: &mut E
         JobView { empty_streak: 3, ..succeeded.clone() },
         JobView { last_resync: Some("may".into()), ..succeeded.clone() },
         drifted(failed),
+        slow(succeeded),
     ] {
         Case { previous: Some(&before), ..Case::of(job, &view) }.decide(emitted);
     }
+}
+
+fn slow(succeeded: &JobView) -> JobView {
+    let mut view = succeeded.clone();
+    view.last[0].failure.slow = 1;
+    view
 }
 
 fn drifted(failed: &JobView) -> JobView {

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::{Emitted, at};
 use crate::api::v1alpha1::BankRoute;
-use crate::api::v1alpha1::bank_route::BankRouteStatus;
-use crate::controllers::bankroute::decide::{ConnectionState, RouteInputs, decide};
+use crate::api::v1alpha1::bank_route::{BankRouteStatus, RouteMode};
+use crate::controllers::bankroute::decide::{ConnectionState, decide};
+use crate::controllers::bankroute::inputs::{KnownProposal, RouteInputs, StoredProposalView};
 use crate::domain::breaker::EffectiveState;
-use crate::domain::route::CandidateHealth;
+use crate::domain::decision::{self, DecisionRequest, Snapshot, SnapshotCandidate, Usage};
+use crate::domain::route::{AdjustmentScope, Approval, CandidateHealth, CandidatePrediction, Payout, Pin, PinSource};
 use crate::domain::window::WindowPosition;
 use crate::resolve::bank_route;
 
@@ -50,12 +54,17 @@ fn run(
     connections: &[ConnectionState],
     emitted: &mut Emitted,
 ) -> BankRouteStatus {
-    let decision = decide(
-        route,
-        previous,
-        &RouteInputs { route: bank_route(&route.spec).map(Arc::new), connections: connections.to_vec() },
-        at(NOW),
-    );
+    let inputs = RouteInputs::of(bank_route(&route.spec).map(Arc::new), connections.to_vec());
+    run_with(route, previous, &inputs, emitted)
+}
+
+fn run_with(
+    route: &BankRoute,
+    previous: Option<&BankRouteStatus>,
+    inputs: &RouteInputs,
+    emitted: &mut Emitted,
+) -> BankRouteStatus {
+    let decision = decide(route, previous, inputs, at(NOW));
     let status = decision.status.unwrap();
     emitted.add_conditions(&status.conditions);
     emitted.add_events(&decision.events);
@@ -121,10 +130,98 @@ pub(super) fn emit(emitted: &mut Emitted) {
     let on_b = run(&both, None, &[DOWN, UP], emitted);
     run(&route(&["tier: Primary"]), Some(&on_b), &[UP], emitted);
 
+    let mut holding = RouteInputs::of(bank_route(&banks.spec).map(Arc::new), vec![UP; 5]);
+    holding.held_payouts = Some(1);
+    run_with(&banks, None, &holding, emitted);
+
+    predictions(emitted);
+    daily_limit(emitted);
     let mut suspended = route(&["tier: Primary"]);
     suspended.spec.suspend = true;
     run(&suspended, None, &[UP], emitted);
     for invalid in ["minAmount: much", "acceptWindows: [{name: day, schedule: 61 * * * *, duration: 1h}]"] {
         run(&route(&[invalid]), None, &[UP], emitted);
     }
+}
+
+/// Predictions in the modes that use them, a scorer that does not exist, and pins that were set through the API.
+fn predictions(emitted: &mut Emitted) {
+    let (cheap, dear) = ("fees: [{name: all, fixed: '0.30'}]", "fees: [{name: all, fixed: '0.50'}]");
+    let until = "2026-03-01T12:30:00Z".parse().unwrap();
+    let inputs = |route: &BankRoute, connections: [ConnectionState; 2]| {
+        let outage = CandidatePrediction {
+            demoted: true,
+            risk: 900_000,
+            skill: 500_000,
+            success: 100_000,
+            valid_until: until,
+            ..CandidatePrediction::default()
+        };
+        let mut inputs = RouteInputs::of(bank_route(&route.spec).map(Arc::new), connections.to_vec());
+        inputs.predictions = vec![vec![outage], Vec::new()];
+        inputs
+    };
+    let mut banks = route(&[cheap, dear]);
+    let on_a = run(&banks, None, &[UP, UP], emitted);
+    banks.spec.mode = RouteMode::Predictive;
+    run_with(&banks, Some(&on_a), &inputs(&banks, [UP, UP]), emitted);
+
+    banks.spec.mode = RouteMode::Hybrid;
+    let known = |until| KnownProposal { id: Uuid::nil(), candidate: "b".to_owned(), until };
+    let mut pending = inputs(&banks, [UP, UP]);
+    pending.proposal = StoredProposalView::Pending(known(until));
+    let proposed = run_with(&banks, Some(&on_a), &pending, emitted);
+    for settled in [
+        StoredProposalView::Rejected(known(until)),
+        StoredProposalView::Lapsed(known(until)),
+        StoredProposalView::Approved(known(until)),
+    ] {
+        let mut inputs = inputs(&banks, [UP, UP]);
+        if matches!(settled, StoredProposalView::Approved(_)) {
+            let mut rules = inputs.route.clone().unwrap().rules.clone();
+            rules.approved = Some(Approval { candidate: "b".to_owned(), proposal: Uuid::nil(), until });
+            inputs.rules = Some(Arc::new(rules));
+        }
+        inputs.proposal = settled;
+        run_with(&banks, Some(&proposed), &inputs, emitted);
+    }
+
+    let mut pinned = inputs(&banks, [UP, UP]);
+    let mut rules = pinned.route.clone().unwrap().rules.clone();
+    rules.pins = vec![Pin { candidate: "b".to_owned(), scope: AdjustmentScope::Global, source: PinSource::Api, until }];
+    pinned.rules = Some(Arc::new(rules));
+    pinned.scorer_missing = true;
+    let on_b = run_with(&banks, Some(&on_a), &pinned, emitted);
+    pinned.connections = vec![UP, DOWN];
+    run_with(&banks, Some(&on_b), &pinned, emitted);
+}
+
+/// A decision on a payout that would exceed what a bank takes in a day.
+fn daily_limit(emitted: &mut Emitted) {
+    let limited = bank_route(&route(&["dailyLimit: {amount: '100'}"]).spec).unwrap();
+    let candidates = limited.candidates.iter().map(|one| {
+        let mut candidate = one.candidate.clone();
+        UP.apply(&mut candidate);
+        let (connection, daily_limit) = (one.connection.clone(), one.daily_limit.clone());
+        SnapshotCandidate { bank_profile_id: None, candidate, connection, daily_limit }
+    });
+    let snapshot = Snapshot {
+        candidates: candidates.collect(),
+        generation: 1,
+        incumbent: None,
+        namespace: "team".to_owned(),
+        route: "r".to_owned(),
+        route_uid: "uid-1".to_owned(),
+        rules: limited.rules.clone(),
+    };
+    let request = DecisionRequest {
+        attempt_no: 1,
+        namespace: "team".to_owned(),
+        payout: Payout { amount: 101.into(), ..limited.reference.clone() },
+        payout_id: "p-1".to_owned(),
+        rates: Vec::new(),
+        route: None,
+    };
+    let evaluation = decision::decide(&request, &snapshot, &Usage::default(), at(NOW).wall);
+    emitted.candidates.extend(evaluation.standings.iter().map(|standing| standing.reason.to_string()));
 }

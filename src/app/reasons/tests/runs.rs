@@ -20,13 +20,15 @@ use crate::ledger::{
     StoredCredential,
 };
 use crate::metrics::Metrics;
-use crate::profile::{Classification, CommitScope, Pagination, ResponseClass, Template, TokenSource, TokenTarget};
+use crate::profile::{
+    AvailableRange, Classification, CommitScope, Pagination, ResponseClass, Template, TokenSource, TokenTarget,
+};
 use crate::provider::call::{CallError, Response, TokenStoreError};
 use crate::settings::sync_plan::SyncPlan;
 use crate::sync::account_tokens::stored_key;
 use crate::sync::cursor::cursor_key;
 use crate::sync::tests::{NOW, ScriptedBank, plan, response};
-use crate::work::pool::{JobView, PoolOptions, RunRequest, StartOutcome, SyncPool};
+use crate::work::pool::{JobView, LostRun, PoolOptions, RunRequest, StartOutcome, SyncPool};
 use crate::work::reconcile_queue::{Kind, ReconcileQueue};
 
 /// The lease of the job of [`plan`].
@@ -117,6 +119,10 @@ fn cases() -> Vec<Case> {
     let total = AtomicU64::new(1000);
     cases.push(changing(move |_, body| body["meta"]["total"] = json!(total.fetch_sub(1, Ordering::Relaxed))));
     cases.push(changing(|_, body| body["meta"]["total"] = json!(99)));
+    let mut consented = changing(|_, body| body["meta"]["first"] = json!("2026-09-01"));
+    let range = AvailableRange { from: Some("/meta/first".into()), to: None };
+    Arc::make_mut(&mut consented.plan.stream).window.as_mut().unwrap().available = Some(range);
+    cases.push(consented);
     cases.push(changing(|_, body| {
         for n in 0..6 {
             body["data"][n]["amount"] = json!(1.5);
@@ -292,7 +298,7 @@ async fn key_missing() -> Vec<JobView> {
 async fn job_failed() -> Vec<JobView> {
     let fixture = Fixture::new().await;
     let request = RunRequest { run: RunId(Uuid::new_v4()), trigger: RunTrigger::Schedule, slot: None };
-    assert!(fixture.pool.record_lost(&plan(10).job, request).await.unwrap());
+    assert!(fixture.pool.record_lost(&plan(10).job, LostRun { request, plan: None, resync: None }).await.unwrap());
     vec![fixture.pool.view(&plan(10).job, 10).await.unwrap()]
 }
 

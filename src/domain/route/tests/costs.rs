@@ -23,6 +23,11 @@ fn choose(rules: &RouteRules, candidates: &[Candidate], incumbent: Option<(&str,
     super::super::evaluate(&payout("1000", "USD"), rules, candidates, incumbent, now())
 }
 
+/// A pin for all payouts.
+pub(super) fn pin(candidate: &str, source: PinSource, until: Timestamp) -> Pin {
+    Pin { candidate: candidate.into(), scope: AdjustmentScope::Global, source, until }
+}
+
 /// A bank with this success in parts per million.
 fn with_success(candidate: Candidate, success: u32) -> Candidate {
     Candidate { success: Some(success), ..candidate }
@@ -132,6 +137,7 @@ fn a_weight_moves_gains_and_zero_costs_in_the_same_direction() {
 fn adjustments_apply_to_their_payouts_until_they_end() {
     let adjustment = |scope, weight: &str, secs: i64| Adjustment {
         candidate: "a".into(),
+        name: weight.into(),
         scope,
         weight: dec(weight),
         until: now() + jiff::SignedDuration::from_secs(secs),
@@ -161,16 +167,16 @@ fn a_pin_chooses_among_the_available_and_has_no_effect_otherwise() {
         [bank("a", "0", "1"), bank("b", "0", "2"), Candidate { tier: Tier::Fallback, ..bank("c", "0", "0") }];
     let mut rules = rules(&[]);
     let until = now() + jiff::SignedDuration::from_mins(1);
-    rules.pin = Some(Pin { candidate: "c".into(), until });
+    rules.pins = vec![pin("c", PinSource::Spec, until)];
     assert_eq!(
         states(&choose(&rules, &banks, None)),
         [("a", Standby, "OtherPinned"), ("b", Standby, "HigherCost"), ("c", Preferred, "Pinned")]
     );
     banks[2].circuit = Some(EffectiveState::Open);
     assert_eq!(choose(&rules, &banks, None).active.as_deref(), Some("a"));
-    rules.pin = Some(Pin { candidate: "b".into(), until: now() });
+    rules.pins = vec![pin("b", PinSource::Spec, now())];
     assert_eq!(choose(&rules, &banks, None).active.as_deref(), Some("a"), "ended");
-    rules.pin = Some(Pin { candidate: "unknown".into(), until });
+    rules.pins = vec![pin("unknown", PinSource::Spec, until)];
     assert_eq!(choose(&rules, &banks, None).active.as_deref(), Some("a"), "unknown");
 }
 
@@ -242,6 +248,7 @@ proptest! {
             let rank = |order: &[String]| order.iter().position(|name| *name == penalized);
             rules.adjustments = vec![Adjustment {
                 candidate: penalized.clone(),
+                name: "penalty".into(),
                 scope: AdjustmentScope::Global,
                 weight: Decimal::new(i64::from(weight), 1),
                 until: Timestamp::MAX,
@@ -254,12 +261,12 @@ proptest! {
     /// incumbent the cheapest of the tier is chosen.
     #[test]
     fn pins_and_incumbents_choose_among_the_available_only(
-        list in super::candidates(), pin in prop::option::of(0usize..8), incumbent in prop::option::of(0usize..8),
+        list in super::candidates(), pinned in prop::option::of(0usize..8), incumbent in prop::option::of(0usize..8),
         percent in 0u8..60,
     ) {
         let mut rules = rules(&[]);
         rules.hysteresis.switch_percent = percent;
-        rules.pin = pin.map(|n| Pin { candidate: format!("bank-{n}"), until: Timestamp::MAX });
+        rules.pins = pinned.iter().map(|n| pin(&format!("bank-{n}"), PinSource::Api, Timestamp::MAX)).collect();
         let incumbent = incumbent.map(|n| format!("bank-{n}"));
         let chosen = choose(&rules, &list, incumbent.as_deref().map(|name| (name, 0)));
         prop_assert_eq!(&chosen, &choose(&rules, &list, incumbent.as_deref().map(|name| (name, 0))));

@@ -12,6 +12,7 @@ use crate::ledger::lease::Lease;
 use crate::ledger::postgres::audit;
 use crate::ledger::postgres::codec::{millis, text};
 use crate::ledger::postgres::lease::assert_held;
+use crate::ledger::postgres::outbox;
 use crate::ledger::postgres::transaction::{Transaction, lock};
 
 /// What an outcome stores.
@@ -69,8 +70,9 @@ pub(super) async fn settle(
     if tx.execute(statement).await? == 0 {
         return Ok(false);
     }
-    if let RetryOutcome::Parked { audit: entry, .. } = outcome {
+    if let RetryOutcome::Parked { audit: entry, event, .. } = outcome {
         audit::append(tx, entry).await?;
+        outbox::append(tx, std::slice::from_ref(&**event), now).await?;
     }
     Ok(true)
 }

@@ -30,7 +30,8 @@ async fn a_write_whose_commit_does_not_arrive_fails_or_is_repeated_and_works_aft
     for write in Write::ALL {
         let (first, second) = make_twice(Cut::Message, write).await;
         // A page is repeated by the engine: the same page once more is a conflict.
-        let is_repeated = matches!(write, Write::CommitPage | Write::StagePage | Write::MergeWindow);
+        let is_repeated =
+            matches!(write, Write::CommitPage | Write::CommitPages | Write::StagePage | Write::MergeWindow);
         assert!(!first || is_repeated || write.is_optional(), "{write:?} did not fail");
         assert!(second != is_repeated, "{write:?} does not work afterwards");
     }
@@ -40,7 +41,7 @@ async fn a_write_whose_commit_does_not_arrive_fails_or_is_repeated_and_works_aft
 async fn a_write_whose_answer_is_lost_leaves_a_ledger_that_works() {
     for write in Write::ALL {
         let (first, _) = make_twice(Cut::Answer, write).await;
-        let is_resolved = matches!(write, Write::CommitPage | Write::StartRun);
+        let is_resolved = matches!(write, Write::CommitPage | Write::CommitPages | Write::StartRun);
         assert!(first || !is_resolved, "{write:?} is read back");
     }
 }

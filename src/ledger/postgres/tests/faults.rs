@@ -4,7 +4,7 @@ use sqlx::Row as _;
 
 use super::store::{PostgresStore, database, open_url};
 use crate::domain::write_fault::WriteFault;
-use crate::ledger::contract::{OpenLedger as _, at, commit, count, cursor_key, row, state, take};
+use crate::ledger::contract::{OpenLedger as _, at, commit, count, cursor_key, payout_fixtures, row, state, take};
 use crate::ledger::error::LedgerError;
 use crate::ledger::health::LedgerHealth;
 use crate::ledger::store::OpenMode;
@@ -140,4 +140,28 @@ async fn a_lease_is_not_taken_in_the_middle_of_a_transaction_under_it() {
     assert!(matches!(error, LedgerError::Fenced { .. }), "{error}");
     let mut settings = server.connect(database(&store.url)).await.unwrap();
     assert!(sqlx::raw_sql("SHOW idle_in_transaction_session_timeout").fetch_one(&mut settings).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_attempt_beside_an_open_one_is_refused_by_the_schema() {
+    let (store, server) = (PostgresStore::create().await, PostgresServer::shared().await.unwrap());
+    let ledger = store.writer().await;
+    payout_fixtures::registered(&*ledger, "p1", 1).await;
+    let second = payout_fixtures::SECOND_ATTEMPT;
+    for state in ["unknown", "submitted", "manual_review", "confirmed", "recalling"] {
+        let change = format!("UPDATE payout_attempts SET state = '{state}'; {second}");
+        assert!(server.execute(store.database(), &change).await.is_err(), "{state}");
+    }
+    let frozen = format!("UPDATE payout_attempts SET state = 'rejected'; UPDATE payouts SET frozen = TRUE; {second}");
+    assert!(server.execute(store.database(), &frozen).await.is_err(), "frozen");
+    // The risk that people accept is that of an attempt whose fate is unknown, never that of one that was executed.
+    let executed = format!("UPDATE payout_attempts SET state = 'confirmed', accepted_for = 2; {second}");
+    assert!(server.execute(store.database(), &executed).await.is_err(), "executed");
+    for proof in ["state = 'rejected'", "state = 'recalled'", "state = 'unknown', accepted_for = 2"] {
+        let allowed =
+            format!("UPDATE payout_attempts SET {proof}; {second}; DELETE FROM payout_attempts WHERE attempt_no = 2");
+        server.execute(store.database(), &allowed).await.unwrap();
+    }
+    let rewritten = server.execute(store.database(), "UPDATE payout_timeline SET subject = 'eve'").await;
+    assert!(rewritten.is_err(), "append-only");
 }

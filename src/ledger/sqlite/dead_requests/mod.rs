@@ -17,7 +17,7 @@ use crate::ledger::lease::Lease;
 use crate::ledger::sqlite::codec::{OperationName, count, get, instant, instant_opt, millis, stored_enum, to_i64};
 use crate::ledger::sqlite::connection::Transaction;
 use crate::ledger::sqlite::database::SqliteLedger;
-use crate::ledger::sqlite::{audit, lease};
+use crate::ledger::sqlite::{audit, lease, outbox};
 
 mod removal;
 
@@ -296,8 +296,9 @@ fn settle(
     if settled == 0 {
         return Ok(false);
     }
-    if let RetryOutcome::Parked { audit: entry, .. } = outcome {
+    if let RetryOutcome::Parked { audit: entry, event, .. } = outcome {
         audit::append(tx, entry)?;
+        outbox::append(tx, std::slice::from_ref(&**event), now)?;
     }
     Ok(true)
 }

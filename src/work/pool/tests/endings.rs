@@ -52,7 +52,8 @@ async fn an_empty_run_is_told_each_time_and_a_slow_fetch_too() {
     let sla = SlaLimits { fetch_duration: Duration::ZERO, ..SlaLimits::default() };
     let plan = Arc::new(SyncPlan { sla, ..(*job("books")).clone() });
     for _ in 0..2 {
-        fixture.run(&plan, &Arc::new(ScriptedBank::with(0))).await;
+        let view = fixture.run(&plan, &Arc::new(ScriptedBank::with(0))).await;
+        assert_eq!(view.last[0].failure.slow, 1, "the job's status and event say so after a restart too");
     }
     let told = events(&fixture).await;
     let count = |wanted: &str| told.iter().filter(|event| *event == wanted).count();
@@ -103,6 +104,7 @@ async fn a_resync_that_fails_is_counted_apart_and_one_that_ends_is_done() {
         fixture.next_enqueued().await;
         let view = fixture.pool.view(&plan.job, 10).await.unwrap();
         assert_eq!((view.failure_streak, view.streaks.len(), view.last_success), (0, 0, None));
+        assert_eq!(view.last[0].failure.resync.as_deref(), Some("may"), "known after a restart");
         let attempts = view.resync.as_ref().unwrap();
         let failed = view.last.iter().filter(|run| run.result == Some(RunResult::Failed)).count();
         let done = view.last[0].result == Some(RunResult::Succeeded);
@@ -148,17 +150,23 @@ async fn a_run_goes_on_under_its_id_where_its_process_was_killed() {
 async fn a_lost_run_is_recorded_once_its_lease_is_free() {
     let fixture = fixture().await;
     let (plan, request) = (job("books"), run_request());
+    let lost =
+        |request, resync: Option<&str>| LostRun { request, plan: Some(&*plan), resync: resync.map(str::to_owned) };
     let (ttl, now) = (Duration::from_secs(3), fixture.clock.now().wall);
     let lease = fixture.ledger.acquire_lease("sync/team/books", "its Pod", ttl, now, None).await.unwrap();
-    assert!(!fixture.pool.record_lost(&plan.job, request).await.unwrap(), "its Pod may go on");
+    assert!(!fixture.pool.record_lost(&plan.job, lost(request, None)).await.unwrap(), "its Pod may go on");
     fixture.ledger.release_lease(&lease.acquired().unwrap()).await.unwrap();
-    assert!(fixture.pool.record_lost(&plan.job, request).await.unwrap());
+    assert!(fixture.pool.record_lost(&plan.job, lost(request, None)).await.unwrap());
+    let told = ["fetch.started", "fetch.failed", "pipeline.completed"];
+    assert_eq!(events(&fixture).await, told, "as of every other run");
     let view = fixture.pool.view(&plan.job, 10).await.unwrap();
     assert_eq!((view.last[0].id, view.last[0].reason), (request.run, Some(RunReason::JobFailed)));
     assert_eq!((view.failure_streak, view.last.len()), (1, 1));
     let resync = RunRequest { run: RunId(Uuid::from_u128(8)), trigger: RunTrigger::Resync, slot: None };
-    assert!(fixture.pool.record_lost(&plan.job, resync).await.unwrap());
+    assert!(fixture.pool.record_lost(&plan.job, lost(resync, Some("may"))).await.unwrap());
     let view = fixture.pool.view(&plan.job, 10).await.unwrap();
     assert_eq!((view.last[0].trigger, view.last[0].result), (RunTrigger::Resync, Some(RunResult::Failed)));
+    assert_eq!(view.last[0].failure.resync.as_deref(), Some("may"), "another one need not wait for its pauses");
     assert_eq!((view.failure_streak, view.last_resync), (1, None), "no failure of the job");
+    assert_eq!(events(&fixture).await[3..], ["fetch.started", "pipeline.completed"]);
 }

@@ -40,6 +40,8 @@ pub(super) struct MemoryLedger {
     write: Duration,
     writing: AtomicUsize,
     most: AtomicUsize,
+    /// The number of pages of each transaction.
+    commits: Mutex<Vec<usize>>,
     /// The key of account tokens.
     credential: Mutex<Option<StoredCredential>>,
 }
@@ -53,8 +55,14 @@ impl MemoryLedger {
             write,
             writing: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
+            commits: Mutex::default(),
             credential: Mutex::default(),
         })
+    }
+
+    /// The number of pages of each transaction, in their order.
+    pub(super) fn commits(&self) -> Vec<usize> {
+        self.commits.lock().unwrap().clone()
     }
 
     /// The largest number of pages that were written at a time.
@@ -98,13 +106,16 @@ impl Ledger for MemoryLedger {
         done(None)
     }
 
-    fn commit_page<'a>(&'a self, page: PageCommit<'a>) -> LedgerFuture<'a, PageOutcome> {
+    fn commit_pages<'a>(&'a self, pages: Vec<PageCommit<'a>>) -> LedgerFuture<'a, Vec<PageOutcome>> {
         async move {
+            self.commits.lock().unwrap().push(pages.len());
             let now = self.writing.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(now, Ordering::SeqCst);
             self.clock.sleep_until(self.clock.mono() + self.write).await;
             self.writing.fetch_sub(1, Ordering::SeqCst);
-            Ok(PageOutcome { version: page.state.version + 1, counts: PageCounts::default() })
+            let outcome =
+                |page: &PageCommit<'_>| PageOutcome { version: page.state.version + 1, counts: PageCounts::default() };
+            Ok(pages.iter().map(outcome).collect())
         }
         .boxed()
     }

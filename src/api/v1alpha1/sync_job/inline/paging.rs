@@ -167,6 +167,25 @@ pub struct HttpWindow {
     pub initial: DurationText,
     /// Overlap of windows; required. Example: `lookback: 24h`.
     pub lookback: DurationText,
+    /// How long before now a window ends. Unset: it ends now. Example: `safetyLag: 15m`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub safety_lag: Option<DurationText>,
+    /// Where a response states the range that the provider can show. Unset: nowhere. Example: `available: {from:
+    /// /meta/first}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available: Option<HttpAvailable>,
+}
+
+/// Where a response states the range that the provider can show.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpAvailable {
+    /// JSON pointer to its start. Unset: none. Example: `from: /meta/first`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<PointerText>,
+    /// JSON pointer to its end. Unset: none. Example: `to: /meta/last`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<PointerText>,
 }
 
 /// Body of a POST.

@@ -1,0 +1,110 @@
+//! Rows of the log as values.
+
+use jiff::civil::Date;
+use rusqlite::Row;
+use rusqlite::types::FromSql;
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use crate::domain::decision::{EntryKind, Hash, Reservation};
+use crate::domain::money::Currency;
+use crate::ledger::decisions::EntryColumns;
+use crate::ledger::decisions::row::LogRow;
+use crate::ledger::decisions::stored::read_day;
+use crate::ledger::error::LedgerError;
+use crate::ledger::sqlite::codec::{get, instant, stored_enum};
+
+/// The columns that [`log_row`] reads, in their order.
+pub(super) const LOG: &str = "seq, kind, at_ms, id, namespace, payout_id, attempt_no, request_hash, route, candidate, \
+     snapshot, about, reserved_amount, reserved_bank, reserved_day, hash, body";
+
+/// Their names, for errors.
+const NAMES: [&str; 17] = [
+    "decision_log.seq",
+    "decision_log.kind",
+    "decision_log.at_ms",
+    "decision_log.id",
+    "decision_log.namespace",
+    "decision_log.payout_id",
+    "decision_log.attempt_no",
+    "decision_log.request_hash",
+    "decision_log.route",
+    "decision_log.candidate",
+    "decision_log.snapshot",
+    "decision_log.about",
+    "decision_log.reserved_amount",
+    "decision_log.reserved_bank",
+    "decision_log.reserved_day",
+    "decision_log.hash",
+    "decision_log.body",
+];
+
+/// A row of the log. By place: a replay reads some hundred thousand rows a second, and names are looked up one by one.
+pub(super) fn log_row(row: &Row<'_>) -> Result<LogRow, LedgerError> {
+    let columns = EntryColumns {
+        id: bytes(row, 3)?.map(Uuid::from_bytes),
+        at: instant(at(row, 2)?, NAMES[2])?,
+        namespace: at(row, 4)?,
+        payout_id: at(row, 5)?,
+        attempt_no: at(row, 6)?,
+        route: at(row, 8)?,
+        candidate: at(row, 9)?,
+        request_hash: bytes(row, 7)?,
+        snapshot: bytes(row, 10)?,
+        about: bytes(row, 11)?.map(Uuid::from_bytes),
+        reserved: reservation(row)?,
+    };
+    let kind = row.get_ref(1).ok().and_then(|kind| kind.as_str().ok()).unwrap_or_default();
+    Ok(LogRow {
+        seq: u64::try_from(at::<i64>(row, 0)?).map_err(|_| corrupt(0))?,
+        kind: stored_enum(&EntryKind::ALL, EntryKind::as_str, kind, NAMES[1])?,
+        columns,
+        body: at(row, 16)?,
+        hash: bytes(row, 15)?.ok_or(corrupt(15))?,
+    })
+}
+
+fn reservation(row: &Row<'_>) -> Result<Option<Reservation>, LedgerError> {
+    let amount: Option<String> = at(row, 12)?;
+    let Some(amount) = amount else { return Ok(None) };
+    let (candidate, day): (String, String) = (at(row, 13)?, at(row, 14)?);
+    let (day, currency) = limit_day(&day, NAMES[14])?;
+    Ok(Some(Reservation { amount: decimal(&amount, NAMES[12])?, candidate, currency, day }))
+}
+
+const fn corrupt(place: usize) -> LedgerError {
+    LedgerError::Corrupt { column: NAMES[place] }
+}
+
+/// The value in this place.
+fn at<T: FromSql>(row: &Row<'_>, place: usize) -> Result<T, LedgerError> {
+    row.get(place).map_err(|_| corrupt(place))
+}
+
+/// The bytes in this place, which may be NULL.
+fn bytes<const N: usize>(row: &Row<'_>, place: usize) -> Result<Option<[u8; N]>, LedgerError> {
+    let value = row.get_ref(place).map_err(|_| corrupt(place))?;
+    let bytes = value.as_blob_or_null().map_err(|_| corrupt(place))?;
+    bytes.map(|bytes| bytes.try_into().map_err(|_| corrupt(place))).transpose()
+}
+
+/// A number of an entry.
+pub(super) fn number(row: &Row<'_>, column: &'static str) -> Result<u64, LedgerError> {
+    u64::try_from(get::<i64>(row, column)?).map_err(|_| LedgerError::Corrupt { column })
+}
+
+/// A hash.
+pub(super) fn hash(row: &Row<'_>, column: &'static str) -> Result<Hash, LedgerError> {
+    let bytes: Vec<u8> = get(row, column)?;
+    bytes.try_into().map_err(|_| LedgerError::Corrupt { column })
+}
+
+/// A decimal in a text.
+pub(super) fn decimal(text: &str, column: &'static str) -> Result<Decimal, LedgerError> {
+    text.parse().map_err(|_| LedgerError::Corrupt { column })
+}
+
+/// A day of a limit and its currency in a text.
+pub(super) fn limit_day(text: &str, column: &'static str) -> Result<(Date, Currency), LedgerError> {
+    read_day(text).ok_or(LedgerError::Corrupt { column })
+}
