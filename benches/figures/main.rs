@@ -52,10 +52,6 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// That of the operator, which is what these measure.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Figures that are measured together.
 struct Group {
     /// On the command line: its group, and where that has parts, its own.

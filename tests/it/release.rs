@@ -93,8 +93,15 @@ fn the_image_is_built_from_every_file_that_cargo_reads() {
     let ours = read.iter().filter_map(|path| path.strip_prefix(checkout)).filter(|path| !path.starts_with(".git/"));
     let ours: Vec<&str> = ours.collect();
     assert!(ours.contains(&"src/main.rs"), "{ours:?}");
-    let others =
-        ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "LICENSE", "hack/release/rootfs", "hack/release/sbom"];
+    let others = [
+        ".cargo/config.toml",
+        "Cargo.toml",
+        "Cargo.lock",
+        "rust-toolchain.toml",
+        "LICENSE",
+        "hack/release/rootfs",
+        "hack/release/sbom",
+    ];
     let missing: Vec<&str> = ours.into_iter().chain(others).filter(|path| !inside(path)).collect();
     assert!(missing.is_empty(), "not in the build context (.dockerignore): {missing:?}");
     for kept in &context {
