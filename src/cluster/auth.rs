@@ -12,6 +12,8 @@
 //!
 //! [`crate::cluster::kube_reviewer`] makes the reviews.
 
+mod access_request;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,6 +25,8 @@ use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
+use self::access_request::AccessKey;
+pub use self::access_request::AccessRequest;
 use crate::clock::Clock;
 use crate::cluster::ApiError;
 use crate::cluster::review_limit::{UserKey, UserReviewLimit};
@@ -108,21 +112,6 @@ pub enum ReviewedToken {
     Valid(Arc<UserInfo>),
     /// The API server does not accept it.
     Invalid,
-}
-
-/// A request that RBAC can allow, in API group `busbar.dev`.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct AccessRequest {
-    /// The verb.
-    pub verb: &'static str,
-    /// The resource.
-    pub resource: &'static str,
-    /// The subresource, or empty.
-    pub subresource: &'static str,
-    /// The namespace; empty: all.
-    pub namespace: String,
-    /// The object's name; empty: any.
-    pub name: String,
 }
 
 /// Why a caller was not authenticated or authorized.
@@ -281,6 +270,11 @@ impl Authorizer {
 
     /// Whether `user` may make `request`.
     pub async fn is_allowed(&self, user: &UserInfo, request: &AccessRequest) -> Result<bool, AuthError> {
+        // Most requests end here: without a copy of the key, and without a review that is made ready and not needed.
+        let cached = self.accesses.get(&AccessKey { user: &user.id, request });
+        if let Some(allowed) = cached.filter(|cached| self.is_fresh(cached)).and_then(|cached| cached.result) {
+            return Ok(allowed);
+        }
         let key = (user.id, request.clone());
         let options = self.user_review("access", UserKey::new(&user.user));
         self.cached_review(&self.accesses, &key, options, self.reviewer.review_access(user, request)).await

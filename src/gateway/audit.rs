@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use crate::cluster::auth::UserInfo;
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::Caller;
-use crate::gateway::observe::RequestLabel;
 use crate::gateway::problem::UnauditedError;
+use crate::gateway::request_label::RequestLabel;
 use crate::gateway::state::Gateway;
 use crate::ledger::audit::{AuditEntry, AuditKind};
 

@@ -20,21 +20,28 @@ use crate::domain::consumer::{consumer_user, is_consumer_user};
 use crate::gateway::access::{AccessControl, too_many_reviews, unavailable};
 use crate::gateway::consumers::access::KeyError;
 use crate::gateway::error_code::ErrorCode;
-use crate::gateway::observe::{RequestLabel, trace};
 use crate::gateway::problem::{Problem, UnauditedError};
 use crate::gateway::rate_limit::RateLimits;
+use crate::gateway::request_label::RequestLabel;
 use crate::gateway::request_limits::RequestPermit;
 use crate::gateway::state::Gateway;
 use crate::http_server::Peer;
 use crate::ledger::delivery::Consumer;
+use crate::provider::trace::{IncomingRequest, IncomingSpan};
 
 /// The header of a consumer's key.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Rejects requests without a valid token and requests beyond the caller's limits.
-pub(super) async fn authenticate(gateway: &Gateway, permit: RequestPermit, request: Request, next: Next) -> Response {
+pub(super) async fn authenticate(
+    gateway: &Gateway,
+    label: &RequestLabel,
+    permit: RequestPermit,
+    request: Request,
+    next: Next,
+) -> Response {
     match known_caller(gateway, request).await {
-        Ok((caller, request)) => serve(gateway, permit, caller, request, next).await,
+        Ok((caller, request)) => serve(gateway, label, permit, caller, request, next).await,
         Err(problem) => problem.into_response(),
     }
 }
@@ -57,22 +64,30 @@ async fn known_caller(gateway: &Gateway, mut request: Request) -> Result<(Arc<Us
 /// Serves a request whose caller is known, within the caller's limit; an error is in the audit.
 async fn serve(
     gateway: &Gateway,
+    label: &RequestLabel,
     mut permit: RequestPermit,
     subject: Arc<UserInfo>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let label = RequestLabel::of(&request);
     let response = if let Err(limit) = permit.set_caller(&subject.user) {
         gateway.too_many_requests(limit).into_response()
     } else {
         request.extensions_mut().insert(Arc::clone(&subject));
-        trace(gateway, &label, request, next).await
+        trace(gateway, label, request, next).await
     };
     if let Some(error) = response.extensions().get::<UnauditedError>() {
-        gateway.audit_error(&subject, &label, *error);
+        gateway.audit_error(&subject, label, *error);
     }
     response
+}
+
+/// After authentication: the request's span, as a child of the client's span. An unauthenticated client cannot start a
+/// trace or set its sampling.
+async fn trace(gateway: &Gateway, label: &RequestLabel, request: Request, next: Next) -> Response {
+    let incoming = IncomingSpan::from_headers(gateway.registry.traces(), gateway.clock, request.headers());
+    let shown = IncomingRequest { method: label.method(), route: label.route(), id: label.id() };
+    incoming.serve(&shown, next.run(request), Response::status).await
 }
 
 /// The consumer whose key the request has. Like a token, a key that is not known to be valid is paid for by its address

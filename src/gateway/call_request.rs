@@ -16,8 +16,8 @@ use crate::gateway::call::CallRequest;
 use crate::gateway::call_budget::MAX_DEADLINE;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::extract::{CallInput, CallTarget};
-use crate::gateway::observe::RequestId;
 use crate::gateway::problem::Problem;
+use crate::gateway::request_label::RequestId;
 
 /// The header that selects one of the caller's licence profiles.
 pub const RIGHTS_PROFILE: HeaderName = HeaderName::from_static("x-rights-profile");

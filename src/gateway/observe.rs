@@ -1,14 +1,13 @@
-//! The middleware around every request: request ID, log line, metrics and panic handler.
+//! The middleware around every request: request ID, log line, metrics and panic handler; within it the guard of the route.
 //!
 //! Routes are reported by template, so that no name of a request becomes a label; the query is never reported.
 
-use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
@@ -17,10 +16,11 @@ use uuid::{Builder, Uuid};
 
 use crate::domain::time::Mono;
 use crate::gateway::error_code::ErrorCode;
+use crate::gateway::guard::guarded;
 use crate::gateway::metrics::{AnswerSource, RequestKind};
 use crate::gateway::problem::Problem;
+use crate::gateway::request_label::{RequestId, RequestLabel};
 use crate::gateway::state::Gateway;
-use crate::provider::trace::{IncomingRequest, IncomingSpan};
 
 /// The header of the correlation ID.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -35,16 +35,10 @@ const RECORDED_ROUTE: &str = "/api/treasury/routing/decide";
 /// The status of a request whose client closed the connection.
 const CLIENT_CLOSED: (u16, &str) = (499, "499");
 
-/// The correlation ID of a request.
-#[derive(Copy, Clone, Debug)]
-pub struct RequestId(pub Uuid);
-
 /// A request in progress; its drop records the end, even if the client closed the connection.
 struct RequestRecord<'a> {
     gateway: &'a Gateway,
-    path: Option<MatchedPath>,
-    method: &'static str,
-    id: Uuid,
+    label: RequestLabel,
     began: Mono,
     /// Of the response; `None` while there is none.
     status: Option<StatusCode>,
@@ -52,10 +46,6 @@ struct RequestRecord<'a> {
 }
 
 impl RequestRecord<'_> {
-    fn route(&self) -> &str {
-        route(self.path.as_ref())
-    }
-
     fn status(&self) -> u16 {
         self.status.map_or(CLIENT_CLOSED.0, |status| status.as_u16())
     }
@@ -63,13 +53,14 @@ impl RequestRecord<'_> {
     /// Whether the request is logged: then the number of equal lines left out before. Requests that need no token, and
     /// those that are refused or fail, can come at any rate.
     fn log_line(&self) -> Option<u64> {
-        if self.status() < 400 && self.route() == RECORDED_ROUTE {
+        if self.status() < 400 && self.label.route() == RECORDED_ROUTE {
             return None;
         }
-        if self.status() < 400 && !matches!(self.route(), "/livez" | "/readyz") {
+        if self.status() < 400 && !matches!(self.label.route(), "/livez" | "/readyz") {
             return Some(0);
         }
-        let kind = RequestKind { route: self.route().to_owned(), method: self.method, status: self.status() };
+        let kind =
+            RequestKind { route: self.label.route().to_owned(), method: self.label.method(), status: self.status() };
         let mut lines = self.gateway.metrics.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.admit(kind, self.gateway.clock.mono())
     }
@@ -81,25 +72,25 @@ impl Drop for RequestRecord<'_> {
         let metrics = &self.gateway.metrics;
         metrics.in_flight.dec();
         let status = self.status.as_ref().map_or(CLIENT_CLOSED.1, StatusCode::as_str);
-        metrics.requests.with_label_values(&[self.route(), self.method, status]).inc();
-        metrics.seconds.with_label_values(&[self.route()]).observe(took.as_secs_f64());
+        metrics.requests.with_label_values(&[self.label.route(), self.label.method(), status]).inc();
+        metrics.seconds.with_label_values(&[self.label.route()]).observe(took.as_secs_f64());
         if let Some(source) = self.source {
             metrics.answer_seconds.with_label_values(&[source.as_str()]).observe(took.as_secs_f64());
         }
         let Some(omitted) = self.log_line() else { return };
         tracing::info!(
-            method = self.method,
-            route = self.route(),
+            method = self.label.method(),
+            route = self.label.route(),
             status = self.status(),
             ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            request_id = %self.id,
+            request_id = %self.label.id(),
             omitted,
             "request"
         );
     }
 }
 
-/// The outermost middleware.
+/// The one middleware: each has the router clone and box what is below it, for each request.
 pub async fn observe(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
     // A value that is not a UUID could inject any text into logs and rows.
     let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
@@ -108,21 +99,21 @@ pub async fn observe(State(gateway): State<Arc<Gateway>>, mut request: Request, 
     gateway.metrics.in_flight.inc();
     let mut record = RequestRecord {
         gateway: &gateway,
-        path: matched_path(&request),
-        method: method(request.method()),
-        id,
+        label: RequestLabel::new(id, &request),
         began: gateway.clock.mono(),
         status: None,
         source: None,
     };
     let span = tracing::info_span!("gateway", request_id = %id);
-    let handled = AssertUnwindSafe(tokio::time::timeout(MAX_REQUEST_TIME, next.run(request))).catch_unwind();
+    let handled =
+        AssertUnwindSafe(tokio::time::timeout(MAX_REQUEST_TIME, guarded(&gateway, &record.label, request, next)))
+            .catch_unwind();
     let mut response = match handled.instrument(span).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => Problem::new(ErrorCode::RequestTimeout, "the request timed out").into_response(),
         Err(_) => {
-            gateway.metrics.panics.with_label_values(&[record.route()]).inc();
-            tracing::error!(route = record.route(), request_id = %id, "request handler panicked; responding 500");
+            gateway.metrics.panics.with_label_values(&[record.label.route()]).inc();
+            tracing::error!(route = record.label.route(), request_id = %id, "request handler panicked; responding 500");
             Problem::new(ErrorCode::Internal, "internal error; report it with the request ID").into_response()
         }
     };
@@ -134,64 +125,7 @@ pub async fn observe(State(gateway): State<Arc<Gateway>>, mut request: Request, 
     response
 }
 
-/// What a request is called in the audit: its method and the template of its path.
-#[derive(Debug)]
-pub(super) struct RequestLabel {
-    method: &'static str,
-    path: Option<MatchedPath>,
-    id: Uuid,
-}
-
-impl RequestLabel {
-    pub(super) fn of(request: &Request) -> Self {
-        let id = request.extensions().get::<RequestId>().map_or(Uuid::nil(), |id| id.0);
-        Self { method: method(request.method()), path: matched_path(request), id }
-    }
-
-    pub(super) const fn id(&self) -> Uuid {
-        self.id
-    }
-}
-
-impl fmt::Display for RequestLabel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, route(self.path.as_ref()))
-    }
-}
-
-/// After authentication: the request's span, as a child of the client's span. An unauthenticated client cannot start a
-/// trace or set its sampling.
-pub(super) async fn trace(gateway: &Gateway, label: &RequestLabel, request: Request, next: Next) -> Response {
-    let incoming = IncomingSpan::from_headers(gateway.registry.traces(), gateway.clock, request.headers());
-    let shown = IncomingRequest { method: label.method, route: route(label.path.as_ref()), id: label.id };
-    incoming.serve(&shown, next.run(request), Response::status).await
-}
-
 /// A version 4 ID, without a system call for each.
 fn random_id() -> Uuid {
     Builder::from_random_bytes(rand::random()).into_uuid()
-}
-
-/// The route of a request, without a copy of it.
-fn matched_path(request: &Request) -> Option<MatchedPath> {
-    request.extensions().get().cloned()
-}
-
-/// The template of a route as a label; requests of no route have one in common.
-fn route(path: Option<&MatchedPath>) -> &str {
-    path.map_or("other", MatchedPath::as_str)
-}
-
-/// The method as a label; a client can send any word as method.
-fn method(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::PATCH => "PATCH",
-        Method::HEAD => "HEAD",
-        Method::OPTIONS => "OPTIONS",
-        _ => "other",
-    }
 }

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::http::header;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, get, on, post};
+use axum::routing::{MethodFilter, get, on};
 use prometheus::IntCounterVec;
-use utoipa::Path as _;
 use utoipa::openapi::path::HttpMethod;
 
 use crate::gateway::consumers::{dead_letters as queue_letters, delivery, manage};
 use crate::gateway::dead_requests::{delete, list, replay};
 use crate::gateway::error_code::ErrorCode;
-use crate::gateway::extract::MAX_BODY;
 use crate::gateway::problem::Problem;
 use crate::gateway::routing::payouts::{acts, attempts, confirmations, read, register, resume};
 use crate::gateway::routing::{
@@ -25,7 +23,7 @@ use crate::gateway::routing::{
 use crate::gateway::state::Gateway;
 use crate::gateway::syncs::{dead_letters, plan, replay as letters, resync, run, runs};
 use crate::gateway::webhooks::receive;
-use crate::gateway::{aliases, audit_list, concurrency_limit, events, observe, openapi, providers};
+use crate::gateway::{aliases, audit_list, events, observe, openapi, providers};
 
 /// The readiness of the process and its text, for `/readyz`.
 pub type Readiness = Arc<dyn Fn() -> (bool, String) + Send + Sync>;
@@ -98,11 +96,8 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
     paths.mount::<acts::__path_resolve, _, _>(acts::resolve);
     paths.mount::<acts::__path_resume, _, _>(acts::resume);
     paths.mount::<resume::__path_resume_all, _, _>(resume::resume_all);
-    gateway.metrics.panics.with_label_values(&[receive::__path_receive::path()]);
-    // Without a token: the signature of a webhook takes its place.
-    let limit = from_fn_with_state(Arc::clone(gateway), concurrency_limit::concurrency_limit);
-    let webhooks = post(receive::receive).fallback(wrong_method).layer(limit);
-    let api = paths
+    paths.mount::<receive::__path_receive, _, _>(receive::receive);
+    paths
         .router
         .route("/api/treasury/payouts/resume", get(read::one_named_resume))
         .route(
@@ -111,11 +106,8 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
         )
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(Arc::clone(gateway), concurrency_limit::admit))
-        .route(&receive::__path_receive::path(), webhooks);
-    api.route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(ready))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(Arc::clone(gateway), observe::observe))
         .with_state(Arc::clone(gateway))
 }

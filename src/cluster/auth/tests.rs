@@ -127,6 +127,8 @@ async fn access_is_reviewed_per_user_and_request() {
     let ann = authorizer.authenticate("good-ann", unlimited).await.unwrap();
     let bob = authorizer.authenticate("good-bob", unlimited).await.unwrap();
     assert!(authorizer.is_allowed(&ann, &call_in("team")).await.unwrap());
+    let key = AccessKey { user: &ann.id, request: &call_in("team") };
+    assert!(authorizer.accesses.get(&key).is_some(), "found without a copy of its key");
     assert!(!authorizer.is_allowed(&ann, &call_in("other")).await.unwrap());
     assert!(!authorizer.is_allowed(&bob, &call_in("team")).await.unwrap());
 }

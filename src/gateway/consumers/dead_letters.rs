@@ -19,8 +19,8 @@ use crate::gateway::consumers::view::{DeadLetterList, DeadLettersMoved, DeadMess
 use crate::gateway::envelope::Envelope;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::extract::{json_body, page_limit};
-use crate::gateway::observe::RequestId;
 use crate::gateway::problem::Problem;
+use crate::gateway::request_label::RequestId;
 use crate::gateway::state::Gateway;
 use crate::provider::event_queues::{DeadSelection, EventQueues, QueueError};
 

@@ -21,8 +21,8 @@ use crate::gateway::consumers::view::{Confirmed, Requeued};
 use crate::gateway::envelope::Envelope;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::extract::{is_object_name, json_body};
-use crate::gateway::observe::RequestId;
 use crate::gateway::problem::Problem;
+use crate::gateway::request_label::RequestId;
 use crate::gateway::state::Gateway;
 use crate::ledger::delivery::{ConfirmOutcome, ConfirmStatus, Requeue, RequeueKind};
 

@@ -22,8 +22,8 @@ use crate::gateway::consumers::view::{ConsumerList, ConsumerView, IssuedConsumer
 use crate::gateway::envelope::Envelope;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::extract::{is_object_name, json_body};
-use crate::gateway::observe::RequestId;
 use crate::gateway::problem::Problem;
+use crate::gateway::request_label::RequestId;
 use crate::gateway::state::Gateway;
 use crate::ledger::delivery::{CreateOutcome, NewConsumer, RenameOutcome};
 

@@ -15,8 +15,8 @@ use crate::gateway::dead_requests::lookup::{DeadRequestAction, find};
 use crate::gateway::dead_requests::view::DeadRequestStateView;
 use crate::gateway::envelope::Envelope;
 use crate::gateway::error_code::ErrorCode;
-use crate::gateway::observe::RequestId;
 use crate::gateway::problem::Problem;
+use crate::gateway::request_label::RequestId;
 use crate::gateway::state::Gateway;
 
 /// The result of a replay.

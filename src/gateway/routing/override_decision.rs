@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 
 use crate::cluster::auth::UserInfo;
 use crate::gateway::envelope::Envelope;
-use crate::gateway::observe::RequestId;
 use crate::gateway::problem::Problem;
+use crate::gateway::request_label::RequestId;
 use crate::gateway::routing::access::{RoutingRight, actor, bank, json_text};
 use crate::gateway::routing::decisions::find;
 use crate::gateway::routing::fields::Fields;

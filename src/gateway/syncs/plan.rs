@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use crate::cluster::auth::UserInfo;
 use crate::gateway::envelope::Envelope;
-use crate::gateway::observe::RequestId;
 use crate::gateway::problem::Problem;
+use crate::gateway::request_label::RequestId;
 use crate::gateway::state::Gateway;
 use crate::gateway::syncs::target::{JobAction, JobPath, JobRight, target};
 use crate::ledger::RunId;

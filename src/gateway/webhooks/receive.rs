@@ -17,13 +17,16 @@ use crate::domain::key::ObjectKey;
 use crate::gateway::envelope::Envelope;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::extract::{is_object_name, read_body};
-use crate::gateway::observe::RequestId;
 use crate::gateway::problem::Problem;
+use crate::gateway::request_label::RequestId;
 use crate::gateway::state::Gateway;
 use crate::gateway::webhooks::inbox::WebhookInbox;
 use crate::gateway::webhooks::rule::{Verified, WebhookRule};
 use crate::http_server::Peer;
 use crate::ledger::delivery::{NewWebhook, WebhookOutcome};
+
+/// The path of webhooks.
+pub const PATH: &str = "/webhooks/{namespace}/{connection}";
 
 /// A webhook that was accepted.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -38,7 +41,7 @@ pub struct WebhookAccepted {
 /// No token: the header that the provider's profile names proves the raw body.
 #[utoipa::path(
     post,
-    path = "/webhooks/{namespace}/{connection}",
+    path = PATH,
     operation_id = "receiveWebhook",
     tag = "webhooks",
     params(

@@ -21,8 +21,8 @@ use crate::domain::payout::{
     Attempt, AttemptPlan, BankReport, BankStatus, Evidence, EvidenceSource, Payout, PayoutInput,
 };
 use crate::gateway::envelope::Envelope;
-use crate::gateway::observe::RequestId;
 use crate::gateway::problem::Problem;
+use crate::gateway::request_label::RequestId;
 use crate::gateway::routing::access::{actor, json_text};
 use crate::gateway::routing::adjustments::NamespaceQuery;
 use crate::gateway::routing::fields::{DecimalInput, Fields};

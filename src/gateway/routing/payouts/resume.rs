@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 
 use crate::cluster::auth::UserInfo;
 use crate::gateway::envelope::Envelope;
-use crate::gateway::observe::RequestId;
 use crate::gateway::problem::Problem;
+use crate::gateway::request_label::RequestId;
 use crate::gateway::routing::access::actor;
 use crate::gateway::routing::fields::Fields;
 use crate::gateway::routing::payouts::acts::ReasonBody;

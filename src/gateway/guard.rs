@@ -1,0 +1,93 @@
+//! What a request passes before its handler: the limit of concurrent requests (see [`crate::gateway::request_limits`]), and
+//! the authentication of its caller.
+
+use axum::RequestExt as _;
+use axum::extract::{RawPathParams, Request};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use crate::domain::key::ObjectKey;
+use crate::gateway::aliases;
+use crate::gateway::authenticate::authenticate;
+use crate::gateway::call_problem::bulkhead_full;
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::{DEFAULT_RETRY_AFTER, Problem};
+use crate::gateway::request_label::RequestLabel;
+use crate::gateway::request_limits::RequestLimit;
+use crate::gateway::state::Gateway;
+use crate::gateway::webhooks::receive;
+
+/// What guards a route.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Guard {
+    /// Nothing: a probe of the kubelet.
+    None,
+    /// The limit of concurrent requests alone: the signature of a webhook takes the place of a token.
+    Limit,
+    /// The limits, and a caller who is known.
+    Caller,
+}
+
+impl Guard {
+    /// That of a route; unknown paths are for known callers only.
+    fn of(path: Option<&str>) -> Self {
+        match path {
+            Some("/livez" | "/readyz") => Self::None,
+            Some(receive::PATH) => Self::Limit,
+            _ => Self::Caller,
+        }
+    }
+}
+
+/// Runs the handler of a request that passes the guard of its route.
+pub(super) async fn guarded(gateway: &Gateway, label: &RequestLabel, mut request: Request, next: Next) -> Response {
+    let called = match Guard::of(label.template()) {
+        Guard::None => return next.run(request).await,
+        // It calls no connection: forged webhooks must not use up the calls of one.
+        Guard::Limit => {
+            return match gateway.request_limits.try_start(None) {
+                Ok(_permit) => next.run(request).await,
+                Err(limit) => gateway.too_many_requests(limit).into_response(),
+            };
+        }
+        Guard::Caller => called_connection(gateway, label, &mut request).await,
+    };
+    match gateway.request_limits.try_start(called.as_ref()) {
+        Ok(permit) => authenticate(gateway, label, permit, request, next).await,
+        Err(limit) => gateway.too_many_requests(limit).into_response(),
+    }
+}
+
+/// The connection that the path calls, if it calls one.
+async fn called_connection(gateway: &Gateway, label: &RequestLabel, request: &mut Request) -> Option<ObjectKey> {
+    if aliases::is_alias(request.uri().path()) {
+        return gateway.finastra.clone();
+    }
+    // Most paths have no parameters, decisions among them.
+    if !label.template()?.contains("{connection}") {
+        return None;
+    }
+    let parameters: RawPathParams = request.extract_parts().await.ok()?;
+    let parameter = |wanted: &str| parameters.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+    Some(ObjectKey::new(parameter("namespace")?, parameter("connection")?))
+}
+
+impl Gateway {
+    /// The error for a request beyond `limit`, which is counted.
+    pub(super) fn too_many_requests(&self, limit: RequestLimit) -> Problem {
+        self.metrics.rejected.with_label_values(&[limit.as_str()]).inc();
+        let problem = match limit {
+            RequestLimit::Replica => {
+                let text =
+                    "too many concurrent requests on this replica; retry after Retry-After, or on another replica";
+                Problem::new(ErrorCode::Unavailable, text)
+            }
+            RequestLimit::Connection => bulkhead_full(),
+            RequestLimit::Caller => {
+                let text = "too many concurrent requests of this caller; wait for their responses; see Retry-After";
+                Problem::new(ErrorCode::ConcurrencyLimited, text)
+            }
+        };
+        problem.retry_in(DEFAULT_RETRY_AFTER)
+    }
+}
