@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::domain::breaker::EffectiveState;
 use crate::domain::decision::{
-    Ask, AttemptKey, DecisionRecord, DecisionRequest, Hash, NotDecided, Snapshot, Usage, may_attempt,
+    Ask, AttemptKey, DecisionRecord, DecisionRequest, Hash, NotDecided, Snapshot, SnapshotCandidate, Usage, may_attempt,
 };
 use crate::domain::key::ObjectKey;
 use crate::domain::route::{CandidateReason, Evaluation};
@@ -264,11 +264,7 @@ impl DecisionService {
     pub(super) fn no_bank(&self, open: &OpenRoute, evaluation: Evaluation, now: Timestamp) -> RoutingError {
         // Where a bank does not run here yet the payout is not at its end, whatever the route says: the bank may take it in
         // a moment, on another replica now.
-        let candidates = open.current.sealed.snapshot.candidates.iter();
-        let is_starting = candidates.filter(|one| is_not_ready(&evaluation, &one.candidate.name)).any(|one| {
-            let connection = open.route.key.sibling(&*one.connection);
-            self.routes.is_starting(&connection)
-        });
+        let is_starting = self.starting(open, &evaluation).next().is_some();
         let retry_after = if is_starting { RETRY_AFTER.0 } else { self.retry_after(open, now) };
         RoutingError::NoBank(Box::new(NoBank {
             evaluation: Some(evaluation),
@@ -277,6 +273,17 @@ impl DecisionService {
             route: open.route.key.clone(),
             snapshot: Some(Arc::clone(&open.current.sealed)),
         }))
+    }
+
+    /// The candidates that do not run here yet: what they could do for a payout is not known.
+    pub(super) fn starting<'a>(
+        &'a self,
+        open: &'a OpenRoute,
+        evaluation: &'a Evaluation,
+    ) -> impl Iterator<Item = &'a SnapshotCandidate> {
+        let candidates = open.current.sealed.snapshot.candidates.iter();
+        let not_ready = candidates.filter(|one| is_not_ready(evaluation, &one.candidate.name));
+        not_ready.filter(|one| self.routes.is_starting(&open.route.key.sibling(&*one.connection)))
     }
 
     /// When the first open circuit is tried again.

@@ -38,6 +38,7 @@ mod metrics_auth;
 mod node_agent;
 mod outbox;
 mod override_guards;
+mod payout_kills;
 mod payouts;
 mod peers;
 mod postgres;

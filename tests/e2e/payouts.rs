@@ -13,7 +13,7 @@ use crate::kit::wait::eventually;
 use crate::routing_decisions::{staff_token, stored_events, until_route};
 
 /// Posts to the payouts of the gateway; status and body.
-async fn post(operator: &Operator, path: &str, token: &str, body: &Value) -> (u16, Value) {
+pub(crate) async fn post(operator: &Operator, path: &str, token: &str, body: &Value) -> (u16, Value) {
     let url = format!("{}/api/treasury/payouts{path}", operator.gateway());
     let request = client().post(url).bearer_auth(token).header("content-type", "application/json");
     let response = request.body(body.to_string()).send().await.expect("a response of the gateway");

@@ -99,7 +99,7 @@ impl DecisionService {
         // Each round but the last finds one more candidate whose limit is used up.
         for _ in 0..=open.current.sealed.snapshot.candidates.len() {
             let evaluation = decide(&request, &open.current.sealed.snapshot, &usage, now);
-            let Some(chosen) = another(&evaluation, payout, &open) else { return Ok(Rerouted::NoBank) };
+            let Some(chosen) = self.another(&evaluation, payout, &open) else { return Ok(Rerouted::NoBank) };
             if !is_affordable(chosen, &before, payout, &open) {
                 self.hold_for_cost(stored.clone()).await?;
                 return Ok(Rerouted::CostsMore);
@@ -130,6 +130,27 @@ impl DecisionService {
         Ok(Rerouted::NoBank)
     }
 
+    /// The best bank that can take the payout: one that was not tried, else any. After a restart a bank that was not tried may
+    /// not run here yet; the payout waits for it rather than go back to a bank that did not execute it.
+    fn another<'e>(
+        &self,
+        evaluation: &'e Evaluation,
+        payout: &Payout,
+        open: &OpenRoute,
+    ) -> Option<&'e CandidateStanding> {
+        let tried: BTreeSet<&str> = payout.attempts.iter().map(|attempt| attempt.plan.bank.as_str()).collect();
+        let snapshot = &open.current.sealed.snapshot;
+        let is_tried = |one: &CandidateStanding| {
+            snapshot.candidate(&one.name).is_none_or(|candidate| tried.contains(candidate.connection.as_str()))
+        };
+        let mut available =
+            evaluation.ranked().into_iter().filter(|one| one.state != StandingState::Excluded).peekable();
+        let first = available.peek().copied();
+        let fresh = available.find(|&one| !is_tried(one));
+        let is_awaited = || self.starting(open, evaluation).any(|one| !tried.contains(one.connection.as_str()));
+        fresh.or_else(|| first.filter(|_| !is_awaited()))
+    }
+
     /// Has a person decide on an attempt that costs more.
     async fn hold_for_cost(&self, stored: StoredPayout) -> Result<(), RoutingError> {
         let request = PayoutRequest {
@@ -142,18 +163,6 @@ impl DecisionService {
         let operator = Actor { request_id: None, subject: SUBJECT.to_owned() };
         self.act_on(stored, &request, &operator).await.map(|_| ())
     }
-}
-
-/// The best bank that can take the payout: one that was not tried, else any.
-fn another<'e>(evaluation: &'e Evaluation, payout: &Payout, open: &OpenRoute) -> Option<&'e CandidateStanding> {
-    let tried: BTreeSet<&str> = payout.attempts.iter().map(|attempt| attempt.plan.bank.as_str()).collect();
-    let snapshot = &open.current.sealed.snapshot;
-    let is_tried = |one: &CandidateStanding| {
-        snapshot.candidate(&one.name).is_none_or(|candidate| tried.contains(candidate.connection.as_str()))
-    };
-    let available: Vec<&CandidateStanding> =
-        evaluation.ranked().into_iter().filter(|one| one.state != StandingState::Excluded).collect();
-    available.iter().copied().find(|&one| !is_tried(one)).or_else(|| available.first().copied())
 }
 
 /// Whether the bank costs no more, than the one before did, than the route allows without a person. An unknown cost is more.

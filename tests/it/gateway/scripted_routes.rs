@@ -1,6 +1,6 @@
 //! Routes and banks as a test scripts them, and the decision service over them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub(crate) struct ScriptedRoutes {
     predictions: Mutex<BTreeMap<ObjectKey, Vec<CandidatePrediction>>>,
     pushed: Mutex<Vec<ExternalPrediction>>,
     feedback: Mutex<Vec<PayoutFeedback>>,
+    starting: Mutex<BTreeSet<ObjectKey>>,
 }
 
 /// A running connection that calls may use, with this share of successes.
@@ -100,7 +101,13 @@ impl ScriptedRoutes {
         self.banks.lock().unwrap().insert(key(name), state);
     }
 
-    /// Sets the circuit of the connection `name`.
+    /// The bank exists and does not run yet.
+    pub(crate) fn starts(&self, name: &str) {
+        self.set(name, ConnectionState::NotReady);
+        self.starting.lock().unwrap().insert(key(name));
+    }
+
+    /// The bank has this circuit.
     pub(crate) fn circuit(&self, name: &str, circuit: EffectiveState) {
         if let Some(ConnectionState::Live { effective, .. }) = self.banks.lock().unwrap().get_mut(&key(name)) {
             *effective = circuit;
@@ -174,6 +181,10 @@ impl RouteSource for ScriptedRoutes {
             circuit: effective,
             since: Timestamp::UNIX_EPOCH,
         })
+    }
+
+    fn is_starting(&self, key: &ObjectKey) -> bool {
+        self.starting.lock().unwrap().contains(key)
     }
 
     fn next_trial(&self, key: &ObjectKey) -> Option<Timestamp> {

@@ -49,6 +49,8 @@ struct Announcement {
 /// A running (or killed) operator of one namespace.
 pub(crate) struct Operator {
     pub(super) spec: ProcessSpec,
+    /// What runs in the present Pod.
+    in_pod: Option<ProcessSpec>,
     announce: PathBuf,
     process: Option<Process>,
     admin: Option<String>,
@@ -106,6 +108,7 @@ impl Operator {
         let spec = chart_pod::process(ns, scope, replica, &flags, extra).await;
         Self {
             spec,
+            in_pod: None,
             announce,
             process: None,
             admin: None,
@@ -125,12 +128,18 @@ impl Operator {
         self
     }
 
+    /// Starts it in a new Pod.
     pub(crate) fn spawn(&mut self) {
+        let spec = chart_pod::in_new_pod(&self.spec);
+        self.start_process(&spec);
+        self.in_pod = Some(spec);
+    }
+
+    fn start_process(&mut self, spec: &ProcessSpec) {
         // The announcement of the previous process names a port that is closed.
         drop(fs::remove_file(&self.announce));
         self.admin = None;
-        self.process =
-            Some(Process::spawn(self.plane.run_dir(), &chart_pod::in_new_pod(&self.spec)).expect("it starts"));
+        self.process = Some(Process::spawn(self.plane.run_dir(), spec).expect("it starts"));
     }
 
     /// Waits until `/readyz` answers 200; fails at once, with the log, if the process exits.
@@ -307,7 +316,16 @@ impl Operator {
         status
     }
 
-    /// Starts it again with the same flags and files, after SIGKILL if it runs, and waits until it is ready.
+    /// Starts it again in the same Pod, as the kubelet does with a container that was killed, and waits until it is ready:
+    /// it has the identity of its predecessor, and its leases.
+    pub(crate) async fn restart_in_pod(&mut self) {
+        self.kill9();
+        let spec = self.in_pod.clone().expect("it was started");
+        self.start_process(&spec);
+        self.wait_ready().await;
+    }
+
+    /// Starts it again in a new Pod, with the same flags and files, after SIGKILL if it runs, and waits until it is ready.
     pub(crate) async fn restart(&mut self) {
         self.kill9();
         self.spawn();

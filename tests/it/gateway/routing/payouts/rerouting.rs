@@ -1,10 +1,11 @@
 //! The next attempt without a person: another bank, if it costs little more.
 
+use busbar::domain::route::ConnectionState;
 use busbar::provider::payouts::NextAttempts;
 use serde_json::{Value, json};
 
 use super::super::super::harness::GatewayHarness;
-use super::super::super::scripted_routes::golden_spec;
+use super::super::super::scripted_routes::{golden_spec, live};
 use super::super::{payout, recorded};
 use super::{act, done, events, followed_by_banks, outcome, read, registered};
 
@@ -62,6 +63,26 @@ async fn a_bank_that_costs_more_than_the_route_allows_needs_a_person() {
         let hold = if moves { json!(null) } else { json!("costs_more") };
         assert_eq!(payout["hold"], hold, "{basis_points:?}");
     }
+}
+
+#[tokio::test]
+async fn a_payout_waits_for_a_bank_that_starts_rather_than_go_back() {
+    let harness = rejected("p-1", Some("100")).await;
+    harness.routes.set("bank-b", ConnectionState::NotReady);
+    harness.routes.starts("bank-a");
+    for _ in 0..2 {
+        let waiting = propose(&harness, "p-1", 2).await;
+        assert_eq!(waiting["attempts"].as_array().unwrap().len(), 1, "{waiting}");
+    }
+    harness.routes.set("bank-a", live(1_000_000));
+    assert_eq!(propose(&harness, "p-1", 2).await["attempts"][1]["bank"], json!("bank-a"));
+
+    // Where no other bank is to come, the one that was tried is better than none: it has proven that it did not execute it.
+    let harness = rejected("p-1", Some("100")).await;
+    for gone in ["bank-a", "bank-b"] {
+        harness.routes.set(gone, ConnectionState::NotReady);
+    }
+    assert_eq!(propose(&harness, "p-1", 2).await["attempts"][1]["bank"], json!("bank-c"));
 }
 
 #[tokio::test]
