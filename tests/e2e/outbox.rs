@@ -1,119 +1,165 @@
-//! The operator as it is started in production publishes events, across kills, and says what differs in the broker.
+//! The operator as it is started in production publishes every event, whatever happens to the broker, to the connections
+//! and to itself, and says what differs in the broker.
+//!
+//! `OUTBOX_EVENTS` and `OUTBOX_SEED` choose the number of events and the seed of the points at which faults come.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use busbar::clock::Clock;
-use busbar::domain::event::{EventType, OutboxEvent};
-use busbar::ledger::delivery::{NewConsumer, NewKey};
-use busbar::ledger::{Ledger, LedgerUrl, OpenMode, open};
+use busbar::ledger::Ledger;
 use busbar::testbed::postgres::PostgresServer;
 use busbar::testbed::rabbitmq::RabbitBroker;
-use futures::StreamExt as _;
-use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
+use busbar::testbed::shown::show;
+use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
-use lapin::{Connection, ConnectionProperties};
-use uuid::Uuid;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 
 use crate::cluster::namespace::TestNs;
 use crate::cluster::operator::Operator;
+use crate::kit::events::{add_consumer, append, connect, drain, faults, ledger, pending, topology};
+use crate::kit::pika::{CONSUMER, PikaConsumer};
 use crate::kit::wait::{eventually, within};
 
-const QUEUE: &str = "bank_notification_ops";
-/// Events between two kills.
-const EVENTS: u32 = 1_500;
-const AGGREGATES: u32 = 40;
-const KILLS: u32 = 3;
+const CONSUMERS: [&str; 3] = ["ops", "ledger-team", "audit"];
+/// Aggregates: more than a read of the relay has.
+const AGGREGATES: u32 = 300;
+/// Events of each fault: three deliveries each, in a build without optimisation.
+const EVENTS: u32 = 2_000;
+/// How long the last events may take, on a machine that compiles at the same time.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-async fn append(ledger: &Arc<dyn Ledger>, from: u32, to: u32) {
-    let event = |n: u32| OutboxEvent {
-        id: Uuid::from_u128(u128::from(n) + 1),
-        event_type: EventType::FetchFailed,
-        namespace: "team".to_owned(),
-        aggregate: format!("syncjob/team/job{}", n % AGGREGATES),
-        payload: format!("{{\"n\":{n}}}"),
-        correlation_id: Uuid::nil(),
-    };
-    let all: Vec<OutboxEvent> = (from..to).map(event).collect();
-    for batch in all.chunks(250) {
-        ledger.append_events(batch, Clock::system().now().wall).await.unwrap();
-    }
+/// What happens while events are stored.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Fault {
+    Nothing,
+    OperatorKilled,
+    BrokerStopped,
+    BrokerCrashed,
+    BrokerPaused,
+    DiskFull,
+    ConnectionsCut,
 }
 
-async fn pending(ledger: &Arc<dyn Ledger>) -> u64 {
-    ledger.delivery_usage().await.unwrap().iter().map(|usage| usage.pending).sum()
+/// Each of them, some of them twice and next to others.
+const FAULTS: [Fault; 10] = [
+    Fault::Nothing,
+    Fault::OperatorKilled,
+    Fault::BrokerCrashed,
+    Fault::ConnectionsCut,
+    Fault::DiskFull,
+    Fault::OperatorKilled,
+    Fault::BrokerPaused,
+    Fault::BrokerStopped,
+    Fault::ConnectionsCut,
+    Fault::OperatorKilled,
+];
+
+#[expect(clippy::disallowed_methods, reason = "number and seed of a soak test are set by environment variables")]
+fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Waits until some of what is pending is published, between one delivery and all: the fault meets the relay at work.
+async fn until_at_work(ledger: &Arc<dyn Ledger>, rng: &mut StdRng) {
+    let before = pending(ledger).await;
+    let left = rng.random_range(0..before.max(1));
+    within(PATIENCE, "the relay is at work", async || before == 0 || pending(ledger).await <= left).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_that_is_killed_publishes_every_event_and_names_what_differs() {
+async fn every_event_reaches_every_queue_in_order_whatever_fails() {
+    let seed = variable("OUTBOX_SEED").unwrap_or_else(rand::random::<u64>);
+    let events = variable("OUTBOX_EVENTS").unwrap_or(EVENTS * 10);
+    let mut rng = StdRng::seed_from_u64(seed);
     let ns = TestNs::new("outbox").await;
     let broker = RabbitBroker::start().await.unwrap();
     let database = PostgresServer::shared().await.unwrap().create_database().await.unwrap();
-    // A queue of that name is there already, without any limit.
-    let connection = Connection::connect(&broker.url(), ConnectionProperties::default()).await.unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(QUEUE.into(), options, FieldTable::default()).await.unwrap();
-
-    let flags = [format!("--ledger={database}"), format!("--amqp={}", broker.url())];
+    // Queues with room for every event and its repetitions, which nothing reads before the end: what happens to a full
+    // queue is shown in `tests/it/outbox/topology.rs`.
+    let room = "--amqp-max-length=1000000".to_owned();
+    let flags = [format!("--ledger={database}"), format!("--amqp={}", broker.url()), room];
     let mut operator = Operator::ready(&ns, &flags.each_ref().map(String::as_str)).await;
-    let url: LedgerUrl = database.parse().unwrap();
-    let ledger = open(&url, OpenMode::Existing).await.unwrap();
-    let consumer = NewConsumer {
-        name: "ops".to_owned(),
-        namespaces: None,
-        event_types: Vec::new(),
-        created_by: "test".to_owned(),
-        key: NewKey { key_id: "id".to_owned(), hash: "not a hash".to_owned() },
-        history_from: None,
-        events: Vec::new(),
-    };
-    ledger.create_consumer(&consumer, Clock::system().now().wall).await.unwrap();
-
-    for kill in 0..KILLS {
-        append(&ledger, kill * EVENTS, (kill + 1) * EVENTS).await;
-        let before = pending(&ledger).await;
-        within(PATIENCE, "the relay is at work", async || before == 0 || pending(&ledger).await < before).await;
-        operator.kill9();
-        operator.restart().await;
+    let ledger = ledger(&database).await;
+    for consumer in CONSUMERS {
+        add_consumer(&ledger, consumer).await;
     }
-    within(PATIENCE, "all events are published", async || match pending(&ledger).await {
-        0 => Ok(()),
-        left => Err(format!("{left} deliveries are pending")),
-    })
-    .await;
-    eventually("the difference is in /readyz, and the operator is ready", async || {
-        let (status, text) = operator.get("/readyz").await;
-        if status == 200 && text.contains("[!] event topology differs from the broker's: queue bank_notification_ops") {
-            return Ok(());
+
+    let each = events / u32::try_from(FAULTS.len()).unwrap();
+    show(format_args!("outbox: {} events, seed {seed}; to reproduce: OUTBOX_SEED={seed}", each * 10));
+    let mut stored = 0;
+    for fault in FAULTS {
+        // Half of the events before the fault, so that some are under way; half while it lasts.
+        append(&ledger, stored, stored + each / 2, AGGREGATES).await;
+        until_at_work(&ledger, &mut rng).await;
+        let (from, to) = (stored + each / 2, stored + each);
+        match fault {
+            Fault::Nothing => {}
+            Fault::OperatorKilled => operator.kill9(),
+            Fault::BrokerStopped => broker.stop().unwrap(),
+            Fault::BrokerCrashed => broker.crash().unwrap(),
+            Fault::BrokerPaused => broker.pause().unwrap(),
+            Fault::DiskFull => broker.set_disk_alarm(true).unwrap(),
+            Fault::ConnectionsCut => broker.cut_connections().unwrap(),
         }
-        Err(text)
+        append(&ledger, from, to, AGGREGATES).await;
+        match fault {
+            Fault::Nothing | Fault::ConnectionsCut => {}
+            Fault::OperatorKilled => operator.restart_in_pod().await,
+            Fault::BrokerStopped | Fault::BrokerCrashed => broker.start_again().await.unwrap(),
+            Fault::BrokerPaused => broker.resume().unwrap(),
+            Fault::DiskFull => broker.set_disk_alarm(false).unwrap(),
+        }
+        stored = to;
+    }
+    // In the soak there are more of them.
+    within(PATIENCE * (each / EVENTS).max(1), "all events are published", async || match pending(&ledger).await {
+        0 => Ok(()),
+        left => Err(format!("{left} deliveries are pending; log:\n{}", operator.log_tail())),
     })
     .await;
     assert_eq!(operator.metric("busbar_outbox_broker_up", &[]).await, Some(1.0));
-
-    let waiting = {
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(QUEUE.into(), options, FieldTable::default()).await.unwrap().message_count()
-    };
-    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-    let mut messages = channel.basic_consume(QUEUE.into(), "e2e".into(), options, FieldTable::default()).await.unwrap();
-    let (mut seen, mut last) = (BTreeSet::new(), vec![None::<u64>; AGGREGATES as usize]);
-    for _ in 0..waiting {
-        let next = tokio::time::timeout(Duration::from_secs(20), messages.next()).await;
-        let Ok(Some(Ok(delivery))) = next else { panic!("{} of {waiting} messages came", seen.len()) };
-        let body: serde_json::Value = serde_json::from_slice(&delivery.data).unwrap();
-        let n = body["payload"]["n"].as_u64().unwrap();
-        if seen.insert(n) {
-            let slot = usize::try_from(n % u64::from(AGGREGATES)).unwrap();
-            assert!(last[slot].is_none_or(|before| before < n), "event {n} came after a later one of its aggregate");
-            last[slot] = Some(n);
-        }
-    }
-    assert_eq!(u32::try_from(seen.len()).unwrap(), KILLS * EVENTS, "none is missing");
-    ledger.close().await;
     operator.finish(&ns).await;
+
+    // One queue is read by the program of the guide.
+    let folder = tempfile::tempdir().unwrap();
+    PikaConsumer::start(&broker, folder.path()).expect_all(stored, AGGREGATES).await;
+    for consumer in CONSUMERS.into_iter().filter(|consumer| *consumer != CONSUMER) {
+        let messages = drain(&broker, &topology().queue(consumer)).await;
+        show(format_args!("{consumer}: {stored} events, {} messages", messages.len()));
+        assert_eq!(faults(&messages, stored, AGGREGATES), Vec::<String>::new(), "{consumer}; seed {seed}");
+        assert!(messages.iter().all(|message| message.delivery_mode == Some(2)), "persistent");
+    }
+    ledger.close().await;
+    PostgresServer::shared().await.unwrap().drop_database(&database);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_with_other_limits_is_named_by_an_operator_that_is_ready() {
+    let ns = TestNs::new("topology").await;
+    let broker = RabbitBroker::start().await.unwrap();
+    // A queue of that name is there already, without any limit.
+    let queue = topology().queue("ops");
+    let channel = connect(&broker).await.create_channel().await.unwrap();
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.as_str().into(), options, FieldTable::default()).await.unwrap();
+    let database = PostgresServer::shared().await.unwrap().create_database().await.unwrap();
+    let flags = [format!("--ledger={database}"), format!("--amqp={}", broker.url())];
+    let operator = Operator::ready(&ns, &flags.each_ref().map(String::as_str)).await;
+    let ledger = ledger(&database).await;
+    add_consumer(&ledger, "ops").await;
+    append(&ledger, 0, 100, 10).await;
+
+    eventually("the difference is in /readyz, and the operator is ready", async || {
+        let (status, text) = operator.get("/readyz").await;
+        let note = format!("[!] event topology differs from the broker's: queue {queue}");
+        if status == 200 && text.contains(&note) { Ok(()) } else { Err(text) }
+    })
+    .await;
+    eventually("all events are published", async || pending(&ledger).await == 0).await;
+    operator.finish(&ns).await;
+    let messages = drain(&broker, &queue).await;
+    assert_eq!(faults(&messages, 100, 10), Vec::<String>::new());
+    ledger.close().await;
     PostgresServer::shared().await.unwrap().drop_database(&database);
 }

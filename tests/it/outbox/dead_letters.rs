@@ -8,7 +8,8 @@ use busbar::work::outbox::{AmqpBroker, AmqpQueues, BrokerCredentials};
 use lapin::options::{BasicGetOptions, BasicNackOptions};
 use uuid::Uuid;
 
-use super::env::{RunningRelay, add_consumer, append, connect, drain, ledger, pending, topology};
+use super::env::RunningRelay;
+use crate::kit::events::{add_consumer, append, connect, drain, ledger, pending, topology};
 use crate::kit::wait::eventually;
 
 fn queues(broker: &RabbitBroker) -> AmqpQueues {

@@ -9,7 +9,8 @@ use busbar::work::outbox::TopologyOptions;
 use lapin::options::QueueDeleteOptions;
 use lapin::types::FieldTable;
 
-use super::env::{RunningRelay, add_consumer, append, connect, drain, faults, ledger, pending, topology};
+use super::env::RunningRelay;
+use crate::kit::events::{add_consumer, append, connect, drain, faults, ledger, pending, topology};
 use crate::kit::wait::{eventually, real_pause};
 
 async fn sqlite(folder: &tempfile::TempDir) -> Arc<dyn Ledger> {
