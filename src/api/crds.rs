@@ -7,9 +7,12 @@
 
 use std::path::Path;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceDefinitionVersion,
+};
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::api::v1alpha1::rule;
 use crate::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob};
@@ -17,6 +20,10 @@ use crate::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob
 /// Annotation of a CRD with the version that it is from. An admission policy compares it, so that an older CRD does not
 /// replace a newer one (config/admission/definitions.yaml).
 pub const CRD_VERSION: &str = "busbar.dev/crd-version";
+
+/// Annotation of a CRD with a hash of its `spec.versions`. With server-side apply a field manager that forces its conflicts
+/// replaces these and leaves the annotations of another manager; the admission policy finds that by this hash.
+pub const CRD_DIGEST: &str = "busbar.dev/crd-digest";
 
 /// Error while CRDs are generated.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +119,15 @@ fn finalize(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         });
         validation.open_api_v3_schema = Some(rewritten.unwrap_or(schema));
     }
+    let digest = digest(&crd.spec.versions);
+    crd.metadata.annotations.get_or_insert_default().insert(CRD_DIGEST.to_owned(), digest);
     crd
+}
+
+/// The first half of the SHA-256 of their JSON.
+fn digest(versions: &[CustomResourceDefinitionVersion]) -> String {
+    let json = serde_json::to_vec(versions).unwrap_or_default();
+    hex::encode(&Sha256::digest(json)[..16])
 }
 
 /// Corrects one schema and its children.

@@ -10,7 +10,7 @@ mod crds;
 pub mod reference;
 pub mod v1alpha1;
 
-pub use crds::{CRD_VERSION, CrdError, crd_files, crds, write_crds};
+pub use crds::{CRD_DIGEST, CRD_VERSION, CrdError, crd_files, crds, write_crds};
 
 /// Annotation that requests a reconcile when its value changes: a connection is probed, a `SyncJob` runs, a route is
 /// evaluated. `status.lastHandledReconcileAt` acknowledges the value.

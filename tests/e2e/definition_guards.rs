@@ -1,6 +1,6 @@
 //! `config/admission/definitions.yaml`: an older definition does not replace a newer one, whichever user applies it.
 
-use busbar::api::CRD_VERSION;
+use busbar::api::{CRD_DIGEST, CRD_VERSION};
 use busbar::testbed::control_plane::Options;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ const INSTALLED: &str = "0.2.0";
 fn definition(version: Option<&str>) -> Value {
     let (_, mut jobs) = documents("crds/busbar.dev_syncjobs.yaml").remove(0);
     match version {
-        Some(version) => jobs["metadata"]["annotations"] = json!({CRD_VERSION: version}),
+        Some(version) => jobs["metadata"]["annotations"][CRD_VERSION] = json!(version),
         None => drop(jobs["metadata"].as_object_mut().unwrap().remove("annotations")),
     }
     jobs
@@ -34,11 +34,24 @@ fn with_beta(version: &str, storage: &str) -> Value {
     for version in versions {
         version["storage"] = json!(version["name"] == storage);
     }
+    jobs["metadata"]["annotations"][CRD_DIGEST] = json!(format!("with {storage}"));
     jobs
 }
 
 async fn apply(user: &User<'_>, definition: &Value) -> KubectlOutput {
-    user.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &definition.to_string()).await
+    apply_as(user, "kubectl", definition).await
+}
+
+async fn apply_as(user: &User<'_>, manager: &str, definition: &Value) -> KubectlOutput {
+    let manager = format!("--field-manager={manager}");
+    let arguments = ["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"];
+    user.kubectl(&arguments, &definition.to_string()).await
+}
+
+/// The definition with another schema.
+fn with_another_schema(mut definition: Value) -> Value {
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = json!("Another one.");
+    definition
 }
 
 /// The policy in force, and a user who may do anything with definitions.
@@ -100,6 +113,41 @@ async fn an_older_definition_never_replaces_a_newer_one() {
     assert_accepted(&apply(&ann, &other).await);
     other["metadata"]["annotations"] = json!({CRD_VERSION: "1.0.0"});
     assert_accepted(&apply(&ann, &other).await);
+}
+
+#[tokio::test]
+async fn an_old_definition_that_another_manager_forces_is_refused() {
+    let plane = own_plane(Options::default()).await;
+    let ns = TestNs::on(&plane, "forced").await;
+    let ann = administrator(&ns).await;
+    let older = with_another_schema(definition(None));
+    for manager in ["kubectl", "helm", "argocd-controller"] {
+        let denied = apply_as(&ann, manager, &older).await;
+        assert!(!denied.success && denied.stderr.contains("denied request"), "{manager}: {}", denied.stderr);
+    }
+    assert_denied(&apply_as(&ann, "helm", &older).await, "must not change while busbar.dev/crd-digest stays");
+    // Edited, likewise.
+    let edit = json!([{
+        "op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/description", "value": "Edited.",
+    }]);
+    let edited = ns.kubectl(&["patch", "crd", JOBS, "--type=json", "-p", &edit.to_string()]).await;
+    assert_denied(&edited, "must not change while busbar.dev/crd-digest stays");
+    // Without the digest, which another manager may own: likewise.
+    let mut bare = with_another_schema(definition(Some(INSTALLED)));
+    drop(bare["metadata"]["annotations"].as_object_mut().unwrap().remove(CRD_DIGEST));
+    assert_denied(&apply(&ann, &bare).await, "must not change while busbar.dev/crd-digest stays");
+    // One that is wrong already is repaired in two steps.
+    let digest = format!("{CRD_DIGEST}-");
+    assert_accepted(&ns.kubectl(&["annotate", "crd", JOBS, &digest]).await);
+    assert_accepted(&apply(&ann, &with_another_schema(definition(Some(INSTALLED)))).await);
+    assert_denied(&apply(&ann, &definition(Some(INSTALLED))).await, "kubectl annotate crd syncjobs.busbar.dev");
+    assert_accepted(&ns.kubectl(&["annotate", "crd", JOBS, &digest]).await);
+    assert_accepted(&apply(&ann, &definition(Some(INSTALLED))).await);
+    // The same one, and a whole one of a newer version, by another manager.
+    assert_accepted(&apply_as(&ann, "helm", &definition(Some(INSTALLED))).await);
+    let mut newer = with_another_schema(definition(Some("3.0.0")));
+    newer["metadata"]["annotations"][CRD_DIGEST] = json!("another");
+    assert_accepted(&apply_as(&ann, "argocd-controller", &newer).await);
 }
 
 #[tokio::test]

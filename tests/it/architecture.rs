@@ -57,7 +57,17 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "api",
         ours: Only(&[]),
-        others: O::Only(&["kube", "k8s_openapi", "schemars", "serde", "serde_json", "serde_yaml", "thiserror"]),
+        others: O::Only(&[
+            "hex",
+            "k8s_openapi",
+            "kube",
+            "schemars",
+            "serde",
+            "serde_json",
+            "serde_yaml",
+            "sha2",
+            "thiserror",
+        ]),
     },
     Layer { name: "clock", ours: Only(&["domain"]), others: O::AllBut(KUBE) },
     Layer { name: "metrics", ours: Only(&[]), others: O::AllBut(KUBE) },
