@@ -17,23 +17,28 @@ use crate::gateway::request_limits::RequestLimit;
 use crate::gateway::state::Gateway;
 use crate::gateway::webhooks::receive;
 
-/// What guards a route.
+/// The methods that routes may have (`router.rs`).
+const SERVED_METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"];
+
+/// What guards a request.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 enum Guard {
     /// Nothing: a probe of the kubelet.
     None,
-    /// The limit of concurrent requests alone: the signature of a webhook takes the place of a token.
+    /// The limit of concurrent requests alone: the signature of a webhook takes the place of a token, and a method that no
+    /// route has ends in a fallback, which says so whoever asks.
     Limit,
     /// The limits, and a caller who is known.
     Caller,
 }
 
 impl Guard {
-    /// That of a route; unknown paths are for known callers only.
-    fn of(path: Option<&str>) -> Self {
-        match path {
+    /// That of a request; unknown paths are for known callers only.
+    fn of(label: &RequestLabel) -> Self {
+        match label.template() {
             Some("/livez" | "/readyz") => Self::None,
             Some(receive::PATH) => Self::Limit,
+            Some(_) if !SERVED_METHODS.contains(&label.method()) => Self::Limit,
             _ => Self::Caller,
         }
     }
@@ -41,7 +46,7 @@ impl Guard {
 
 /// Runs the handler of a request that passes the guard of its route.
 pub(super) async fn guarded(gateway: &Gateway, label: &RequestLabel, mut request: Request, next: Next) -> Response {
-    let called = match Guard::of(label.template()) {
+    let called = match Guard::of(label) {
         Guard::None => return next.run(request).await,
         // It calls no connection: forged webhooks must not use up the calls of one.
         Guard::Limit => {

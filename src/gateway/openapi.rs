@@ -88,6 +88,7 @@ use crate::gateway::{aliases, audit_list, events, providers};
         register::register,
         read::list,
         read::one,
+        read::one_named_resume,
         attempts::outcomes,
         attempts::resend,
         confirmations::confirm,

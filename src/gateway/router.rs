@@ -87,6 +87,7 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
     paths.mount::<register::__path_register, _, _>(register::register);
     paths.mount::<read::__path_list, _, _>(read::list);
     paths.mount::<read::__path_one, _, _>(read::one);
+    paths.mount::<read::__path_one_named_resume, _, _>(read::one_named_resume);
     paths.mount::<attempts::__path_outcomes, _, _>(attempts::outcomes);
     paths.mount::<attempts::__path_resend, _, _>(attempts::resend);
     paths.mount::<confirmations::__path_confirm, _, _>(confirmations::confirm);
@@ -99,7 +100,6 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
     paths.mount::<receive::__path_receive, _, _>(receive::receive);
     paths
         .router
-        .route("/api/treasury/payouts/resume", get(read::one_named_resume))
         .route(
             "/openapi.json",
             get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document.to_string()) }),

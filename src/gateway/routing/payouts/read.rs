@@ -113,8 +113,16 @@ pub async fn one(
     detail(&gateway, &subject, id, query).await
 }
 
-/// The payout whose ID is `resume`: the path of another call is the same.
-pub(crate) async fn one_named_resume(
+/// The payout whose ID is `resume`: another call has the same path.
+#[utoipa::path(
+    get,
+    path = "/api/treasury/payouts/resume",
+    operation_id = "getPayoutNamedResume",
+    tag = "payouts",
+    params(NamespaceQuery),
+    responses((status = 200, description = "The payout", body = Envelope<PayoutDetailView>))
+)]
+pub async fn one_named_resume(
     State(gateway): State<Arc<Gateway>>,
     Extension(subject): Extension<Arc<UserInfo>>,
     query: Result<Query<NamespaceQuery>, QueryRejection>,
