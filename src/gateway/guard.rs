@@ -26,7 +26,7 @@ enum Guard {
     /// Nothing: a probe of the kubelet.
     None,
     /// The limit of concurrent requests alone: the signature of a webhook takes the place of a token, and a method that no
-    /// route has ends in a fallback, which says so whoever asks.
+    /// route has ends in a fallback, which says so to each client.
     Limit,
     /// The limits, and a caller who is known.
     Caller,

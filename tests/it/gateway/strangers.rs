@@ -116,7 +116,7 @@ async fn what_strangers_send_adds_neither_series_nor_audit_rows() {
 }
 
 #[tokio::test]
-async fn a_method_that_no_route_has_is_405_whoever_asks() {
+async fn a_method_that_no_route_has_is_405_for_each_client() {
     let harness = GatewayHarness::new().await;
     let both = [("x-api-key", "bbk_id_secret")];
     for path in [QUOTE, "/api/audit", "/api/treasury/payouts/p-1", "/api/treasury/routing/decide"] {
