@@ -1,10 +1,14 @@
 //! What a request passes before its handler: the limit of concurrent requests (see [`crate::gateway::request_limits`]), and
 //! the authentication of its caller.
 
+use std::collections::HashMap;
+
 use axum::RequestExt as _;
 use axum::extract::{RawPathParams, Request};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::MethodFilter;
 
 use crate::domain::key::ObjectKey;
 use crate::gateway::aliases;
@@ -17,8 +21,25 @@ use crate::gateway::request_limits::RequestLimit;
 use crate::gateway::state::Gateway;
 use crate::gateway::webhooks::receive;
 
-/// The methods that routes may have (`router.rs`).
-const SERVED_METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"];
+/// The methods of each route, by the template of its path.
+#[derive(Debug, Default)]
+pub(super) struct RouteMethods(HashMap<String, MethodFilter>);
+
+impl RouteMethods {
+    /// Adds methods of a route.
+    pub(super) fn add(&mut self, template: &str, methods: MethodFilter) {
+        let all = self.0.entry(template.to_owned()).or_insert(methods);
+        *all = all.or(methods);
+    }
+
+    /// Whether the route is known and has no handler for the method: then its fallback answers, and nothing else can.
+    fn lack(&self, template: &str, method: &Method) -> bool {
+        let Some(all) = self.0.get(template) else { return false };
+        // A route that serves GET serves HEAD.
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        MethodFilter::try_from(method.clone()).map_or(true, |wanted| all.or(wanted) != *all)
+    }
+}
 
 /// What guards a request.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -34,19 +55,25 @@ enum Guard {
 
 impl Guard {
     /// That of a request; unknown paths are for known callers only.
-    fn of(label: &RequestLabel) -> Self {
+    fn of(label: &RequestLabel, method: &Method, routes: &RouteMethods) -> Self {
         match label.template() {
             Some("/livez" | "/readyz") => Self::None,
             Some(receive::PATH) => Self::Limit,
-            Some(_) if !SERVED_METHODS.contains(&label.method()) => Self::Limit,
+            Some(template) if routes.lack(template, method) => Self::Limit,
             _ => Self::Caller,
         }
     }
 }
 
 /// Runs the handler of a request that passes the guard of its route.
-pub(super) async fn guarded(gateway: &Gateway, label: &RequestLabel, mut request: Request, next: Next) -> Response {
-    let called = match Guard::of(label) {
+pub(super) async fn guarded(
+    gateway: &Gateway,
+    routes: &RouteMethods,
+    label: &RequestLabel,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let called = match Guard::of(label, request.method(), routes) {
         Guard::None => return next.run(request).await,
         // It calls no connection: forged webhooks must not use up the calls of one.
         Guard::Limit => {

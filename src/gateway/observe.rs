@@ -16,7 +16,7 @@ use uuid::{Builder, Uuid};
 
 use crate::domain::time::Mono;
 use crate::gateway::error_code::ErrorCode;
-use crate::gateway::guard::guarded;
+use crate::gateway::guard::{RouteMethods, guarded};
 use crate::gateway::metrics::{AnswerSource, RequestKind};
 use crate::gateway::problem::Problem;
 use crate::gateway::request_label::{RequestId, RequestLabel};
@@ -91,7 +91,11 @@ impl Drop for RequestRecord<'_> {
 }
 
 /// The one middleware: each has the router clone and box what is below it, for each request.
-pub async fn observe(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn observe(
+    State((gateway, routes)): State<(Arc<Gateway>, Arc<RouteMethods>)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     // A value that is not a UUID could inject any text into logs and rows.
     let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
     let id = given.and_then(|text| Uuid::parse_str(text).ok()).unwrap_or_else(random_id);
@@ -105,9 +109,11 @@ pub async fn observe(State(gateway): State<Arc<Gateway>>, mut request: Request, 
         source: None,
     };
     let span = tracing::info_span!("gateway", request_id = %id);
-    let handled =
-        AssertUnwindSafe(tokio::time::timeout(MAX_REQUEST_TIME, guarded(&gateway, &record.label, request, next)))
-            .catch_unwind();
+    let handled = AssertUnwindSafe(tokio::time::timeout(
+        MAX_REQUEST_TIME,
+        guarded(&gateway, &routes, &record.label, request, next),
+    ))
+    .catch_unwind();
     let mut response = match handled.instrument(span).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => Problem::new(ErrorCode::RequestTimeout, "the request timed out").into_response(),

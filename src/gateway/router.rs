@@ -15,6 +15,7 @@ use utoipa::openapi::path::HttpMethod;
 use crate::gateway::consumers::{dead_letters as queue_letters, delivery, manage};
 use crate::gateway::dead_requests::{delete, list, replay};
 use crate::gateway::error_code::ErrorCode;
+use crate::gateway::guard::RouteMethods;
 use crate::gateway::problem::Problem;
 use crate::gateway::routing::payouts::{acts, attempts, confirmations, read, register, resume};
 use crate::gateway::routing::{
@@ -28,11 +29,14 @@ use crate::gateway::{aliases, audit_list, events, observe, openapi, providers};
 /// The readiness of the process and its text, for `/readyz`.
 pub type Readiness = Arc<dyn Fn() -> (bool, String) + Send + Sync>;
 
+/// The path of the OpenAPI document.
+const DOCUMENT: &str = "/openapi.json";
+
 /// All routes with their middleware.
 pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
     gateway.metrics.max_requests.set(i64::try_from(gateway.request_limits.max()).unwrap_or(i64::MAX));
     let document: Arc<str> = openapi::text().into();
-    let mut paths = Routes { router: Router::new(), panics: &gateway.metrics.panics };
+    let mut paths = Routes { router: Router::new(), methods: RouteMethods::default(), panics: &gateway.metrics.panics };
     paths.mount::<providers::__path_call, _, _>(providers::call);
     paths.mount::<providers::__path_call_by_post, _, _>(providers::call_by_post);
     paths.mount::<providers::__path_call_item, _, _>(providers::call_item);
@@ -98,22 +102,25 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
     paths.mount::<acts::__path_resume, _, _>(acts::resume);
     paths.mount::<resume::__path_resume_all, _, _>(resume::resume_all);
     paths.mount::<receive::__path_receive, _, _>(receive::receive);
+    paths.methods.add(DOCUMENT, MethodFilter::GET);
+    let state = (Arc::clone(gateway), Arc::new(paths.methods));
     paths
         .router
         .route(
-            "/openapi.json",
+            DOCUMENT,
             get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document.to_string()) }),
         )
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(ready))
-        .layer(from_fn_with_state(Arc::clone(gateway), observe::observe))
+        .layer(from_fn_with_state(state, observe::observe))
         .with_state(Arc::clone(gateway))
 }
 
 struct Routes<'a> {
     router: Router<Arc<Gateway>>,
+    methods: RouteMethods,
     panics: &'a IntCounterVec,
 }
 
@@ -127,6 +134,7 @@ impl Routes<'_> {
             _ => MethodFilter::GET,
         });
         if let Some(filter) = methods.reduce(MethodFilter::or) {
+            self.methods.add(&P::path(), filter);
             self.router = std::mem::take(&mut self.router).route(&P::path(), on(filter, handler));
             // 0 before the first panic: `increase` does not see the first count of a new series.
             self.panics.with_label_values(&[P::path()]);
