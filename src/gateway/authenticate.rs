@@ -32,6 +32,12 @@ use crate::provider::trace::{IncomingRequest, IncomingSpan};
 /// The header of a consumer's key.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
+/// Whether a request names its caller twice.
+pub(super) fn has_two_credentials(request: &Request) -> bool {
+    let headers = request.headers();
+    headers.contains_key(&API_KEY) && headers.contains_key(header::AUTHORIZATION)
+}
+
 /// Rejects requests without a valid token and requests beyond the caller's limits.
 pub(super) async fn authenticate(
     gateway: &Gateway,

@@ -12,7 +12,7 @@ use axum::routing::MethodFilter;
 
 use crate::domain::key::ObjectKey;
 use crate::gateway::aliases;
-use crate::gateway::authenticate::authenticate;
+use crate::gateway::authenticate::{authenticate, has_two_credentials};
 use crate::gateway::call_problem::bulkhead_full;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::problem::{DEFAULT_RETRY_AFTER, Problem};
@@ -32,7 +32,7 @@ impl RouteMethods {
         *all = all.or(methods);
     }
 
-    /// Whether the route is known and has no handler for the method: then its fallback answers, and nothing else can.
+    /// Whether the route is known and has no handler for the method.
     fn lack(&self, template: &str, method: &Method) -> bool {
         let Some(all) = self.0.get(template) else { return false };
         // A route that serves GET serves HEAD.
@@ -46,8 +46,8 @@ impl RouteMethods {
 enum Guard {
     /// Nothing: a probe of the kubelet.
     None,
-    /// The limit of concurrent requests alone: the signature of a webhook takes the place of a token, and a method that no
-    /// route has ends in a fallback, which says so to each client.
+    /// The limit of concurrent requests alone: the signature of a webhook takes the place of a token. And a method that the
+    /// route does not have is told before credentials that contradict each other: its fallback answers, and nothing else can.
     Limit,
     /// The limits, and a caller who is known.
     Caller,
@@ -55,11 +55,11 @@ enum Guard {
 
 impl Guard {
     /// That of a request; unknown paths are for known callers only.
-    fn of(label: &RequestLabel, method: &Method, routes: &RouteMethods) -> Self {
+    fn of(label: &RequestLabel, request: &Request, routes: &RouteMethods) -> Self {
         match label.template() {
             Some("/livez" | "/readyz") => Self::None,
             Some(receive::PATH) => Self::Limit,
-            Some(template) if routes.lack(template, method) => Self::Limit,
+            Some(template) if has_two_credentials(request) && routes.lack(template, request.method()) => Self::Limit,
             _ => Self::Caller,
         }
     }
@@ -73,7 +73,7 @@ pub(super) async fn guarded(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let called = match Guard::of(label, request.method(), routes) {
+    let called = match Guard::of(label, &request, routes) {
         Guard::None => return next.run(request).await,
         // It calls no connection: forged webhooks must not use up the calls of one.
         Guard::Limit => {
