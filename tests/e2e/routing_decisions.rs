@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cluster::bank_env::{BankEnv, bank_connection, has_condition};
-use crate::cluster::control_planes::{report, repository};
-use crate::cluster::gateway_calls::{caller_token, get};
+use crate::cluster::control_planes::report;
+use crate::cluster::gateway_calls::{apply_roles, caller_token, get};
 use crate::cluster::operator::Operator;
 use crate::kit::banks::unavailable;
 use crate::kit::http::client;
@@ -60,8 +60,7 @@ pub(crate) async fn until_active(env: &BankEnv, route: &str, bank: &str) -> Bank
 
 /// A token of a member of staff with this role of config/rbac/users.yaml.
 pub(crate) async fn staff_token(env: &BankEnv, name: &str, role: &str) -> String {
-    let roles = repository("config/rbac/users.yaml");
-    env.ns.kubectl(&["apply", "-f", &roles.to_string_lossy()]).await.ok();
+    apply_roles(&env.ns, "users.yaml").await;
     caller_token(&env.ns, name, Some(role)).await
 }
 

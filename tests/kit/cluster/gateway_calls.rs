@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use super::control_planes::repository;
 use super::namespace::TestNs;
@@ -10,10 +11,19 @@ use super::operator::Operator;
 use crate::kit::http::client_with_timeout;
 use crate::kit::wait::eventually;
 
+/// Held while roles of the whole cluster are applied: two tests that create the same one at a time would fail.
+static ROLES: Mutex<()> = Mutex::const_new(());
+
+/// Applies the roles of a file of `config/rbac/`.
+pub(crate) async fn apply_roles(ns: &TestNs, file: &str) {
+    let roles = repository("config/rbac").join(file);
+    let _held = ROLES.lock().await;
+    ns.kubectl(&["apply", "-f", &roles.to_string_lossy()]).await.ok();
+}
+
 /// Creates a service account with this cluster role in the namespace, if any; returns a token of it.
 pub(crate) async fn caller_token(ns: &TestNs, name: &str, role: Option<&str>) -> String {
-    let roles = repository("config/rbac/callers.yaml");
-    ns.kubectl(&["apply", "-f", &roles.to_string_lossy()]).await.ok();
+    apply_roles(ns, "callers.yaml").await;
     ns.kubectl(&["create", "serviceaccount", name]).await.ok();
     if let Some(role) = role {
         let account = format!("--serviceaccount={}:{name}", ns.name());
