@@ -20,7 +20,7 @@ BUSBAR := $(TARGET_DIR)/debug/busbar
 CRDS := crds
 REFERENCE := docs/reference
 
-.PHONY: help setup build run fmt lint test unit e2e schemathesis soak crds check-crds docs check-docs chart check-chart check-gitops check-rules deny control-plane \
+.PHONY: help setup build run fmt lint test unit e2e schemathesis soak crds check-crds docs check-docs chart check-chart check-gitops check-rules deny control-plane api-server \
 	peers prometheus releases demo-plan demo demo-first-run bench release image check-image ci check clean
 
 help: ## print this list
@@ -91,8 +91,11 @@ check-rules: ## check the alerting and recording rules and run their unit tests
 deny: ## check dependencies: bans, licences, sources, advisories (from a dated snapshot)
 	@hack/ci/deny
 
-control-plane: ## build kube-apiserver, etcd and kubectl once, into the user's cache
+control-plane: ## build etcd, kube-apiserver, kube-controller-manager and kubectl once, into the user's cache
 	@hack/control-plane/build >/dev/null
+
+api-server: ## build etcd, kube-apiserver and kubectl once, into the user's cache: what the demo needs
+	@hack/control-plane/build etcd kube >/dev/null
 
 peers: ## install the third-party test servers once, into the user's cache
 	@hack/peers/install >/dev/null
@@ -109,7 +112,7 @@ ON_CLUSTER := $(if $(findstring --context,$(ARGS)),on-cluster)
 demo-plan: ## say what the first run of the demo builds, and how long that takes
 	@hack/demo/plan $(TARGET_DIR) $(ON_CLUSTER)
 
-demo: demo-plan $(if $(ON_CLUSTER),,setup control-plane) build ## run the failover demo (ARGS: --once, or --context=NAME for an existing cluster)
+demo: demo-plan $(if $(ON_CLUSTER),,setup api-server) build ## run the failover demo (ARGS: --once, or --context=NAME for an existing cluster)
 	@exec $(if $(ON_CLUSTER),hack/demo/on-cluster,$(TARGET_DIR)/debug/examples/demo) $(ARGS)
 
 demo-first-run: ## measure the first run of the demo with empty caches: demo.first_run_s (about 10 minutes, 10 GB)

@@ -63,7 +63,7 @@ impl Environment {
         screen.step("Start a Kubernetes control plane");
         screen.waiting("etcd, kube-apiserver and kube-controller-manager start");
         let plane = tokio::select! {
-            plane = ControlPlane::start(Options::default()) => plane?,
+            plane = ControlPlane::start(Options { controllers: false, ..Options::default() }) => plane?,
             error = interrupted() => return Err(error),
         };
         let timings: Vec<_> =

@@ -7,8 +7,8 @@
 //!
 //! A health check is stricter, whatever a policy counts of other calls: without the expected response it has failed. A
 //! failed check counts for health, and so for routes, whatever its cause: a bank that does not accept our calls cannot
-//! take a payout either. For the breaker it is a failure too, unless its cause is the credentials, the quota or the token
-//! endpoint: an open circuit would not help, and would outlast the cause.
+//! take a payout either. For the breaker it is a failure too. One whose cause is the credentials, the quota or the token
+//! endpoint counts, but does not trip: an open circuit would not help, and would outlast the cause.
 //!
 //! What a call says about the credentials is decided by the class of the response, not by its status: a rejected key
 //! may come with 200, and a 401 may be about one customer's consent.
@@ -169,7 +169,7 @@ fn assess_check(check: &HealthCheck, response: &Response) -> CallAssessment {
             class,
             ResponseClass::Auth | ResponseClass::Rights | ResponseClass::RateLimited | ResponseClass::Quota
         );
-    let outcome = if ours { CallOutcome::Ignored } else { CallOutcome::Failure };
+    let outcome = if ours { CallOutcome::OwnFault } else { CallOutcome::Failure };
     let mismatch = expected.then_some(ContentMismatch::ReportedError);
     CallAssessment { mismatch, ..CallAssessment::failed_check(outcome, credentials) }
 }
@@ -187,10 +187,10 @@ const fn assess_unanswered_check(error: &CallError) -> CallAssessment {
         | CallError::Throttled { .. }
         | CallError::Overloaded => CallAssessment::NEUTRAL,
         CallError::CredentialsRefused { .. } => {
-            CallAssessment::failed_check(CallOutcome::Ignored, CredentialResult::Refused)
+            CallAssessment::failed_check(CallOutcome::OwnFault, CredentialResult::Refused)
         }
         error => {
-            let outcome = if error.class().is_some() { CallOutcome::Failure } else { CallOutcome::Ignored };
+            let outcome = if error.class().is_some() { CallOutcome::Failure } else { CallOutcome::OwnFault };
             CallAssessment::failed_check(outcome, CredentialResult::Unknown)
         }
     }

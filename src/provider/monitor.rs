@@ -294,7 +294,8 @@ impl ConnectionMonitor {
             let passive = check.mode == CheckMode::Passive;
             if health != CallOutcome::Ignored {
                 // What says nothing about the provider, such as a rejected credential, trips no circuit.
-                let (is_check, may_trip) = (probe || passive, outcome != CallOutcome::Ignored);
+                let may_trip = matches!(outcome, CallOutcome::Success | CallOutcome::Failure);
+                let is_check = probe || passive;
                 let responded = end.is_ok();
                 let is_scheduled = probe && !passive;
                 let latency = Some(elapsed);
@@ -389,6 +390,6 @@ pub(crate) const fn outcome_label(outcome: CallOutcome) -> &'static str {
     match outcome {
         CallOutcome::Success => "success",
         CallOutcome::Failure => "failure",
-        CallOutcome::Ignored => IGNORED,
+        CallOutcome::OwnFault | CallOutcome::Ignored => IGNORED,
     }
 }

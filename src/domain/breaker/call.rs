@@ -28,6 +28,9 @@ pub enum CallOutcome {
     Success,
     /// The provider failed, by the policy's `classify`.
     Failure,
+    /// A health check failed for a cause that the provider cannot correct: credentials, rights, quota, token endpoint. It
+    /// counts as a failure, but only a failure of the provider trips the circuit, and it decides no trial.
+    OwnFault,
     /// No information about the provider: client errors, 401/403, 429.
     Ignored,
 }

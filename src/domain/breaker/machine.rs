@@ -201,17 +201,18 @@ impl Breaker {
         if self.state != BreakerState::Closed || outcome == CallOutcome::Ignored {
             return None;
         }
-        let failed = outcome == CallOutcome::Failure;
-        let slow = self.policy.slow_call_percent > 0 && elapsed >= self.policy.slow_call_duration;
+        let own_fault = outcome == CallOutcome::OwnFault;
+        let failed = own_fault || outcome == CallOutcome::Failure;
+        let slow = !own_fault && self.policy.slow_call_percent > 0 && elapsed >= self.policy.slow_call_duration;
         self.consecutive = if failed { self.consecutive.saturating_add(1) } else { 0 };
         if self.policy.slow_call_percent > 0 || self.policy.failure_percent > 0 {
             self.window.add(failed, slow, now);
         }
-        if failed || slow { self.trip(failed, now) } else { None }
+        if (failed || slow) && !own_fault { self.trip(failed, now) } else { None }
     }
 
-    /// Evaluates the thresholds; called only on a failure or a slow call, so that a fast success never opens the
-    /// circuit.
+    /// Evaluates the thresholds; called only on a failure of the provider or a slow call, so that a fast success never
+    /// opens the circuit.
     #[cold]
     fn trip(&mut self, failed: bool, now: Mono) -> Option<Transition> {
         let policy = &self.policy;
@@ -250,7 +251,7 @@ impl Breaker {
         }
         let slow = self.policy.slow_call_percent > 0 && elapsed >= self.policy.slow_call_duration;
         match outcome {
-            CallOutcome::Ignored => None,
+            CallOutcome::Ignored | CallOutcome::OwnFault => None,
             CallOutcome::Success if !slow => {
                 self.trials.successes += 1;
                 (self.trials.successes >= self.required_successes()).then(|| self.close(now))

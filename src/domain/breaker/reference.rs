@@ -295,14 +295,15 @@ impl Model {
         if permit.phase != self.phase_number || permit.kind == PermitKind::Observer {
             return None;
         }
+        let own_fault = outcome == CallOutcome::OwnFault;
         let failed = outcome == CallOutcome::Failure;
-        let slow = self.policy.slow_call_percent > 0 && took >= self.policy.slow_call_duration;
+        let slow = !own_fault && self.policy.slow_call_percent > 0 && took >= self.policy.slow_call_duration;
         if permit.kind == PermitKind::Counted {
             if outcome == CallOutcome::Ignored {
                 return None;
             }
             let Phase::Closed { calls, from, origin } = &mut self.phase else { return None };
-            calls.push(Call { at: now, failed, slow });
+            calls.push(Call { at: now, failed: failed || own_fault, slow });
             let reason = tripped(&self.policy, *origin, (calls, *from), failed || slow)?;
             return Some(self.opens(reason, now));
         }
@@ -315,7 +316,7 @@ impl Model {
             return None;
         }
         out.retain(|(ticket, _)| *ticket != permit.ticket);
-        if outcome == CallOutcome::Ignored {
+        if outcome == CallOutcome::Ignored || own_fault {
             return None;
         }
         if failed || slow {

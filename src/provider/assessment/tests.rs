@@ -59,7 +59,7 @@ fn by_default_5xx_connection_failures_and_timeouts_count_as_failures() {
     }
     for status in [401, 403, 429] {
         assert_eq!(outcome(&rules, CallClass::Read, status), CallOutcome::Ignored, "{status}");
-        assert_eq!(outcome(&rules, CallClass::Probe, status), CallOutcome::Ignored, "{status}");
+        assert_eq!(outcome(&rules, CallClass::Probe, status), CallOutcome::OwnFault, "{status}");
     }
     let ended = |error: &CallError| assess(&rules, CallClass::Read, &expecting(&[]), Err(error)).outcome;
     for (error, class) in [
@@ -183,8 +183,9 @@ fn class_not_status_decides_about_credentials() {
                     "a rejected key is not the provider's failure: {status}"
                 );
                 let probe = assessed(CallClass::Probe, status, class);
-                assert_eq!((probe.outcome, probe.credentials), (read.outcome, read.credentials), "{status}");
-                assert_eq!(probe.health, CallOutcome::Failure, "but the check has failed: {status}");
+                assert_eq!(probe.credentials, read.credentials, "{status}");
+                let failed = (CallOutcome::OwnFault, CallOutcome::Failure);
+                assert_eq!((probe.outcome, probe.health), failed, "but the check has failed: {status}");
             }
         }
     }

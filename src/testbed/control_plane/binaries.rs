@@ -20,16 +20,17 @@ pub struct Binaries {
     pub api_server: PathBuf,
     /// kubectl, of the same version.
     pub kubectl: PathBuf,
-    /// kube-controller-manager; absent only if `KUBEBUILDER_ASSETS` has none.
+    /// kube-controller-manager; absent if none is wanted or `KUBEBUILDER_ASSETS` has none.
     pub controller_manager: Option<PathBuf>,
 }
 
 impl Binaries {
     /// Runs the build script, which builds missing binaries (minutes, once) and reports progress on stderr.
-    pub async fn locate() -> Result<Self, ControlPlaneError> {
+    pub async fn locate(controllers: bool) -> Result<Self, ControlPlaneError> {
         let script = Path::new(SCRIPT);
         let output = Command::new(script)
             .args(["etcd", "kube"])
+            .args(controllers.then_some("controllers"))
             .stdin(Stdio::null())
             .stderr(Stdio::inherit())
             .kill_on_drop(true)
@@ -39,7 +40,8 @@ impl Binaries {
         if !output.status.success() {
             return Err(ControlPlaneError::Build { script: script.into(), status: output.status.to_string() });
         }
-        Self::parse(&String::from_utf8_lossy(&output.stdout))
+        let found = Self::parse(&String::from_utf8_lossy(&output.stdout))?;
+        Ok(Self { controller_manager: found.controller_manager.filter(|_| controllers), ..found })
     }
 
     /// Parses the script's `<binary>=<path>` lines.

@@ -60,7 +60,7 @@ impl ControlPlane {
     pub async fn start(options: Options) -> Result<Self, ControlPlaneError> {
         // The clients of a control plane use TLS. An error means that a provider is installed already.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        let binaries = Binaries::locate().await?;
+        let binaries = Binaries::locate(options.controllers).await?;
         let run = Arc::new(RunDir::create("busbar-control-plane-")?);
         let mut attempt = 1;
         loop {

@@ -10,6 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::testbed::payouts::OrderStatus;
 use crate::testbed::sim::arrivals::{ArrivalRing, Arrivals};
 use crate::testbed::sim::auth::{CredentialCheck, IssuedTokens, RequiredAuth};
 use crate::testbed::sim::config::BankConfig;
@@ -18,6 +19,7 @@ use crate::testbed::sim::engine::ScriptEngine;
 use crate::testbed::sim::error::SimError;
 use crate::testbed::sim::oauth::TOKEN_PATH;
 use crate::testbed::sim::payout_desk::{PayoutBooks, PayoutConfig, PayoutDesk};
+use crate::testbed::sim::payout_notices::{self, Noticed};
 use crate::testbed::sim::script::{Script, ScriptError};
 use crate::testbed::sim::transactions::{Account, AccountConfig, Transaction};
 
@@ -218,6 +220,19 @@ impl BankHandle {
     /// Changes what becomes of the payouts that arrive from now on. Its memory of keys and its lag stay.
     pub fn set_payouts(&self, config: PayoutConfig) {
         lock(&self.bank.payouts).configure(config);
+    }
+
+    /// Says now, without being asked, that a payout has this ISO 20022 status, whatever is in the books; `None` says what is in
+    /// them. Returns the receiver's status, or `None` without an answer or a receiver.
+    pub async fn say_of_payout(&self, payout_id: &str, end_to_end_id: &str, status: Option<&str>) -> Option<u16> {
+        let clock = self.bank.clock;
+        let (config, booked) = {
+            let desk = lock(&self.bank.payouts);
+            (desk.config.notices.clone()?, desk.bank.booked(end_to_end_id, clock.now().wall))
+        };
+        let order = Noticed { payout_id: payout_id.to_owned(), reference: end_to_end_id.to_owned() };
+        let status = status.or(booked.map(OrderStatus::iso))?;
+        payout_notices::say(&config, &order, clock, status).await
     }
 
     /// All stored arrivals.

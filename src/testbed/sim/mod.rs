@@ -26,6 +26,7 @@ mod mono;
 mod oauth;
 pub mod otlp;
 mod payout_desk;
+mod payout_notices;
 mod payouts;
 pub mod process;
 mod random;
@@ -48,6 +49,7 @@ pub use crate::testbed::sim::endpoints::BankEndpoints;
 pub use crate::testbed::sim::error::SimError;
 pub use crate::testbed::sim::mono::{MonoConfig, PageShape};
 pub use crate::testbed::sim::payout_desk::{PayoutBooks, PayoutConfig, PayoutFate};
+pub use crate::testbed::sim::payout_notices::{Notice, NoticeConfig};
 pub use crate::testbed::sim::script::{
     Behaviour, Down, FailurePoint, Garbage, Latency, Rule, Script, ScriptError, ScriptStep,
 };

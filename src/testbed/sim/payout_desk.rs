@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::testbed::payouts::{BankHabits, OrderFate, OrderStatus, PaymentOrder, PayoutBank};
+use crate::testbed::sim::payout_notices::NoticeConfig;
 
 /// How a simulated bank handles payouts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,8 @@ pub struct PayoutConfig {
     pub after_ms: u64,
     /// Whether the bank can cancel; otherwise it refuses each cancellation.
     pub cancels: bool,
+    /// What it says of the orders that arrive from now on without being asked.
+    pub notices: Option<NoticeConfig>,
 }
 
 impl Default for PayoutConfig {
@@ -36,6 +39,7 @@ impl Default for PayoutConfig {
             fate: PayoutFate::Settles,
             after_ms: 0,
             cancels: true,
+            notices: None,
         }
     }
 }
@@ -104,9 +108,13 @@ impl PayoutDesk {
         PayoutBooks { executions: self.ordered.iter().map(count).collect(), paid_twice: self.bank.paid_twice(now) }
     }
 
-    pub(super) fn submit(&mut self, order: &PaymentOrder, now: Timestamp) -> OrderStatus {
+    /// The status of the order, and what is said of it if it is a new one.
+    pub(super) fn submit(&mut self, order: &PaymentOrder, now: Timestamp) -> (OrderStatus, Option<NoticeConfig>) {
         self.ordered.insert(order.payout_id.clone());
-        self.bank.submit(order, self.config.fate(), now)
+        let before = self.bank.order_count();
+        let status = self.bank.submit(order, self.config.fate(), now);
+        let is_new = self.bank.order_count() > before;
+        (status, self.config.notices.clone().filter(|_| is_new))
     }
 }
 

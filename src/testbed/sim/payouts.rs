@@ -4,6 +4,8 @@
 //! the ISO 20022 status, and `POST /payouts/{endToEndId}/cancel` asks to cancel. A script of faults comes on top: a reply
 //! that is reset or truncated after the head belongs to a request that the bank accepted.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Method};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::testbed::payouts::{CancelAnswer, PaymentOrder, StatusAnswer};
 use crate::testbed::sim::bank::{Bank, lock};
+use crate::testbed::sim::payout_notices::{NoticeConfig, Noticed, announce};
 use crate::testbed::sim::reply::Reply;
 
 /// The path of payouts.
@@ -51,7 +54,13 @@ pub(crate) fn below(path: &str) -> Option<&str> {
 }
 
 /// Responds to a request below the path of payouts; `rest` is what follows it in the path.
-pub(crate) async fn respond(bank: &Bank, method: &Method, headers: &HeaderMap, rest: &str, body: Incoming) -> Reply {
+pub(crate) async fn respond(
+    bank: &Arc<Bank>,
+    method: &Method,
+    headers: &HeaderMap,
+    rest: &str,
+    body: Incoming,
+) -> Reply {
     let now = bank.clock.now().wall;
     match (method, rest.trim_start_matches('/').split_once('/')) {
         (&Method::POST, None) if rest.trim_matches('/').is_empty() => submit(bank, headers, body, now).await,
@@ -61,7 +70,7 @@ pub(crate) async fn respond(bank: &Bank, method: &Method, headers: &HeaderMap, r
     }
 }
 
-async fn submit(bank: &Bank, headers: &HeaderMap, body: Incoming, now: Timestamp) -> Reply {
+async fn submit(bank: &Arc<Bank>, headers: &HeaderMap, body: Incoming, now: Timestamp) -> Reply {
     let Ok(body) = axum::body::to_bytes(axum::body::Body::new(body), MAX_ORDER).await else {
         return Reply::failed(400, "the body could not be read");
     };
@@ -72,8 +81,21 @@ async fn submit(bank: &Bank, headers: &HeaderMap, body: Incoming, now: Timestamp
         return Reply::failed(400, "the header Idempotency-Key is required");
     };
     let order = PaymentOrder { key: key.to_owned(), payout_id, reference: end_to_end_id };
-    let status = lock(&bank.payouts).submit(&order, now);
+    let (status, notices) = lock(&bank.payouts).submit(&order, now);
+    if let Some(notices) = notices {
+        let noticed = Noticed { payout_id: order.payout_id, reference: order.reference.clone() };
+        announce_all(bank, notices, noticed);
+    }
     Reply::json(202, &OrderView { status: Some(status.iso()), ..OrderView::of(&order.reference) })
+}
+
+/// Says what is configured of an order, until the bank is stopped.
+fn announce_all(bank: &Arc<Bank>, notices: NoticeConfig, order: Noticed) {
+    let (bank, reference) = (Arc::clone(bank), order.reference.clone());
+    tokio::spawn(async move {
+        let booked = || lock(&bank.payouts).bank.booked(&reference, bank.clock.now().wall);
+        let _stopped = bank.stop.run_until_cancelled(announce(notices, order, bank.clock, booked)).await;
+    });
 }
 
 fn status(bank: &Bank, reference: &str, now: Timestamp) -> Reply {

@@ -123,6 +123,27 @@ async fn rejected_and_limited_checks_fail_without_opening_the_circuit() {
 }
 
 #[tokio::test]
+async fn rejected_and_limited_checks_count_when_the_provider_fails_next() {
+    let time = ManualTime::start();
+    for status in ["401 Unauthorized", "403 Forbidden", "429 Slow Down"] {
+        let refused = response(status, "", "");
+        let failed = response("503 Service Unavailable", "", "");
+        let server = ScriptedServer::start(vec![ok_response(), refused.clone(), refused, failed]).await;
+        let mut draft = draft(server.url.clone());
+        (draft.breaker.consecutive_failures, draft.breaker.unhealthy) = (3, OnUnhealthy::Ignore);
+        let connection = connect(draft);
+        let mut states = vec![];
+        for _ in 0..4 {
+            let _ended = probe(&connection).await;
+            states.push(connection.snapshot().effective);
+            time.advance(Duration::from_mins(2)).await;
+        }
+        let closed = EffectiveState::Closed;
+        assert_eq!(states, [closed, closed, closed, EffectiveState::Open], "{status}");
+    }
+}
+
+#[tokio::test]
 async fn checks_without_an_access_token_fail_and_leave_the_circuit_closed() {
     for answer in [503, 401, 400] {
         let (_sim, bank, draft) = token_bank(1).await;

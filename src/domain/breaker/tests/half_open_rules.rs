@@ -64,6 +64,7 @@ fn rule_5_a_call_whose_lease_is_over_makes_no_further_try() {
 fn rule_6_an_ignored_outcome_releases_the_trial() {
     let mut b = opened(bank(), secs(0));
     assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Ignored, secs(300)), None);
+    assert_eq!(call(&mut b, CallClass::Probe, CallOutcome::OwnFault, secs(300)), None, "nor does this decide");
     assert_eq!(b.state(), BreakerState::HalfOpen);
     let permit = b.admit(CallClass::Read, secs(300)).unwrap();
     b.abandon(permit, secs(301));

@@ -121,7 +121,7 @@ proptest! {
             let late = simulation.out.iter().filter(|p| p.epoch < entered || p.kind() == PermitKind::Observer);
             for &permit in late {
                 let mut copy = simulation.breaker.clone();
-                for outcome in [CallOutcome::Success, CallOutcome::Failure, CallOutcome::Ignored] {
+                for outcome in [CallOutcome::Success, CallOutcome::Failure, CallOutcome::OwnFault, CallOutcome::Ignored] {
                     prop_assert_eq!(copy.record(permit, outcome, SLOW, simulation.now), None);
                     prop_assert!(copy == simulation.breaker);
                 }

@@ -284,6 +284,24 @@ fn rule_14_an_ignored_outcome_does_not_affect_consecutive_failures() {
 }
 
 #[test]
+fn a_failed_check_of_our_own_fault_counts_and_does_not_trip() {
+    let mut b = Breaker::new(bank(), secs(0));
+    for _ in 0..100 {
+        assert_eq!(call(&mut b, CallClass::Probe, CallOutcome::OwnFault, secs(1)), None);
+    }
+    assert_eq!(b.state(), BreakerState::Closed);
+    let tripped = call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1)).unwrap();
+    assert_eq!(tripped.reason, TripReason::ConsecutiveFailures, "no call has succeeded since the first of them");
+
+    let mut b = Breaker::new(bank(), secs(0));
+    for _ in 0..100 {
+        let _ = call(&mut b, CallClass::Probe, CallOutcome::OwnFault, secs(1));
+    }
+    let _ = call(&mut b, CallClass::Read, CallOutcome::Success, secs(1));
+    assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1)), None, "a success does reset them");
+}
+
+#[test]
 fn critical_health_opens_a_closed_circuit_if_configured() {
     let mut b = Breaker::new(bank(), secs(0));
     let t = b.trip_unhealthy(secs(7)).unwrap();

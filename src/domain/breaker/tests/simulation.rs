@@ -34,7 +34,8 @@ fn class() -> impl Strategy<Value = CallClass> {
 }
 
 fn outcome() -> impl Strategy<Value = CallOutcome> {
-    prop_oneof![3 => Just(CallOutcome::Success), 4 => Just(CallOutcome::Failure), 1 => Just(CallOutcome::Ignored)]
+    prop_oneof![3 => Just(CallOutcome::Success), 4 => Just(CallOutcome::Failure), 1 => Just(CallOutcome::OwnFault),
+        1 => Just(CallOutcome::Ignored)]
 }
 
 fn mode() -> impl Strategy<Value = OverrideMode> {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::breaker::{Breaker, Policy, Preset};
 use crate::domain::health::{Health, HealthMonitor, Thresholds};
 use crate::domain::time::Mono;
 use crate::provider::access_denial::AccessDenial;
@@ -50,6 +51,19 @@ fn classified(status: u16, class: ResponseClass) -> Response {
     Response { classification, ..response(status) }
 }
 
+/// Whether the breaker counts a call with this outcome as a failure.
+fn is_failure(outcome: CallOutcome) -> bool {
+    let mut policy = Policy::preset(Preset::Bank);
+    policy.consecutive_failures = 2;
+    let mut breaker = Breaker::new(policy, Mono::ZERO);
+    let mut record = |outcome| {
+        let permit = breaker.admit(CallClass::Probe, Mono::ZERO).expect("a probe is never rejected");
+        breaker.record(permit, outcome, Duration::ZERO, Mono::ZERO)
+    };
+    let _ = record(outcome);
+    record(CallOutcome::Failure).is_some()
+}
+
 /// The health of a bank that was well once, after three checks with this end.
 fn health_after(assessment: CallAssessment) -> Health {
     let mut monitor = HealthMonitor::new(Thresholds::default());
@@ -70,7 +84,7 @@ fn each_error_fails_a_check_unless_no_check_was_made() {
             let found = assess(criteria, CallClass::Probe, &expecting(&[StatusPattern::Class(2)]), Err(&error));
             let wanted = if made { CallOutcome::Failure } else { CallOutcome::Ignored };
             assert_eq!(found.health, wanted, "{error:?}");
-            assert_ne!(found.outcome, CallOutcome::Success, "{error:?}");
+            assert_eq!(is_failure(found.outcome), made, "for the breaker too: {error:?}");
             assert_ne!(found.credentials, CredentialResult::Accepted, "{error:?}");
             assert_eq!(health_after(found) == Health::Unhealthy, made, "{error:?}");
         }
@@ -92,7 +106,7 @@ proptest! {
         prop_assert_ne!(found.health, CallOutcome::Ignored, "a response is always a result");
         if !by_status || (class == ResponseClass::Auth && status != 401) {
             prop_assert_eq!(found.health, CallOutcome::Failure);
-            prop_assert_ne!(found.outcome, CallOutcome::Success);
+            prop_assert!(is_failure(found.outcome), "for the breaker too");
             prop_assert_eq!(health_after(found), Health::Unhealthy);
         }
         if matches!(status, 401 | 403 | 429) {
