@@ -38,6 +38,7 @@ pub(crate) mod payout_fixtures;
 pub(crate) mod payout_restores;
 pub(crate) mod payout_simulation;
 pub(crate) mod payouts;
+mod planned_payouts;
 pub(crate) mod probes;
 pub(crate) mod queries;
 pub(crate) mod quotas;

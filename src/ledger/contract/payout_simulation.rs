@@ -21,7 +21,7 @@ use crate::testbed::shown::show;
 const PAYOUTS: u64 = 1_000;
 
 #[expect(clippy::disallowed_methods, reason = "number and seed of a soak test are set by environment variables")]
-fn variable(name: &str) -> Option<u64> {
+pub(super) fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }
@@ -63,6 +63,25 @@ fn decision(payout: &Payout) -> NewDecision {
     built(NewDecision { record: Arc::new(record), ..new })
 }
 
+/// What the operator would commit.
+pub(super) fn entry_of(commit: &SimulatedCommit<'_>) -> NewEntry {
+    let (act, is_decided) = match commit.input {
+        None => (PayoutAct::Register, true),
+        Some(PayoutInput::Attempt(_)) => (PayoutAct::Attempt, true),
+        Some(PayoutInput::Tick) => (PayoutAct::Tick, false),
+        Some(_) => (PayoutAct::Report, false),
+    };
+    let mut payout = PayoutCommit::new(act, "simulation", commit.expected, commit.applied, commit.now);
+    if commit.input.is_none() {
+        payout = payout.registering(Registration { idempotency_key: None, request_hash: [1; 32] });
+    }
+    if is_decided {
+        NewEntry::Attempt { decision: Box::new(decision(&commit.applied.payout)), payout: Box::new(payout) }
+    } else {
+        NewEntry::Payout(Box::new(payout))
+    }
+}
+
 impl SimulatedStore for LedgerStore {
     fn load(&mut self, payout_id: &str) -> Option<(Payout, u64)> {
         let stored = self.runtime.block_on(self.ledger.payout("pay", payout_id)).unwrap()?;
@@ -70,23 +89,8 @@ impl SimulatedStore for LedgerStore {
     }
 
     fn commit(&mut self, commit: &SimulatedCommit<'_>) -> bool {
-        let (act, is_decided) = match commit.input {
-            None => (PayoutAct::Register, true),
-            Some(PayoutInput::Attempt(_)) => (PayoutAct::Attempt, true),
-            Some(PayoutInput::Tick) => (PayoutAct::Tick, false),
-            Some(_) => (PayoutAct::Report, false),
-        };
-        let mut payout = PayoutCommit::new(act, "simulation", commit.expected, commit.applied, commit.now);
-        if commit.input.is_none() {
-            payout = payout.registering(Registration { idempotency_key: None, request_hash: [1; 32] });
-        }
-        let entry = if is_decided {
-            NewEntry::Attempt { decision: Box::new(decision(&commit.applied.payout)), payout: Box::new(payout) }
-        } else {
-            NewEntry::Payout(Box::new(payout))
-        };
         let (reply, outcome) = oneshot::channel();
-        self.queue.blocking_send((entry, reply)).unwrap();
+        self.queue.blocking_send((entry_of(commit), reply)).unwrap();
         match outcome.blocking_recv().unwrap() {
             EntryOutcome::Payout(PayoutOutcome::Stored { .. }) => true,
             EntryOutcome::Payout(PayoutOutcome::Changed(_)) => false,

@@ -339,7 +339,7 @@ fn cannot_supersede(target: Uuid, earlier: &[StoredDecision]) -> Option<EntryOut
     found.superseded_by.or(last).map(|by| EntryOutcome::Superseded { by })
 }
 
-fn appended_decision((new, position): &(&NewDecision, EntryPosition)) -> StoredDecision {
+pub(crate) fn appended_decision((new, position): &(&NewDecision, EntryPosition)) -> StoredDecision {
     StoredDecision {
         seq: position.seq,
         hash: position.hash,

@@ -1,5 +1,7 @@
 //! What a page costs the server.
 
+use std::time::Duration;
+
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::store::PostgresStore;
@@ -39,4 +41,41 @@ async fn unchanged_pages_write_no_row_and_at_most_a_twentieth_of_the_wal() {
     assert!(spent[1] * 20 <= spent[0], "bytes of WAL: {spent:?}");
     assert_eq!(number(&mut watch, "SELECT count(*) FROM transactions WHERE xmax <> 0").await, 0, "no row is locked");
     assert_eq!(number(&mut watch, "SELECT count(*) FROM transactions WHERE revision <> 1").await, 0);
+}
+
+/// What an index of `transactions` was used for, once the sessions that used it have ended.
+async fn index_use(watch: &mut PgConnection, index: &str, what: &str) -> i64 {
+    number(watch, &format!("SELECT sum({what}) FROM pg_stat_user_indexes WHERE indexrelname LIKE '{index}'")).await
+}
+
+#[tokio::test]
+async fn a_page_of_a_first_load_reads_nothing_of_the_pages_before_it() {
+    let (store, server) = (PostgresStore::create().await, PostgresServer::shared().await.unwrap());
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    // Nothing analyzes the table meanwhile: the planner knows it as it was created.
+    server.execute(store.database(), "ALTER TABLE transactions SET (autovacuum_enabled = off)").await.unwrap();
+    let pages = 12_i64;
+    for page in 0..pages {
+        let rows: Vec<_> = (0..100).map(|n| row(&format!("k{page:03}-{n:03}"), n)).collect();
+        assert_eq!(commit(&*ledger, &held, &state(page, "2"), &rows).await.unwrap().counts.inserted, 100);
+    }
+    ledger.close().await;
+    let mut watch = server.connect(store.database()).await.unwrap();
+    // A session reports its use of indexes with its end, or after ten idle seconds.
+    let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    number(&mut watch, others).await;
+    let unique = "transactions_stream_id_account_token%";
+    let mut looks = 0;
+    for _ in 0..200 {
+        looks = index_use(&mut watch, unique, "idx_scan").await;
+        if looks >= pages {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(looks >= pages, "a look for each page: {looks}");
+    let read = index_use(&mut watch, "transactions%", "idx_tup_read").await;
+    assert!(read <= pages, "entries of indexes that were read: {read}");
 }
