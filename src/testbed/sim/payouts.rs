@@ -83,8 +83,8 @@ async fn submit(bank: &Arc<Bank>, headers: &HeaderMap, body: Incoming, now: Time
     let order = PaymentOrder { key: key.to_owned(), payout_id, reference: end_to_end_id };
     let (status, notices) = lock(&bank.payouts).submit(&order, now);
     if let Some(notices) = notices {
-        let noticed = Noticed { payout_id: order.payout_id, reference: order.reference.clone() };
-        announce_all(bank, notices, noticed);
+        let about = Noticed { payout_id: order.payout_id, reference: order.reference.clone() };
+        announce_all(bank, notices, about);
     }
     Reply::json(202, &OrderView { status: Some(status.iso()), ..OrderView::of(&order.reference) })
 }
