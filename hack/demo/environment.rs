@@ -61,7 +61,7 @@ impl Environment {
         };
         let (busbar, simulator) = (built_program("busbar")?, built_program("busbar-sim")?);
         screen.step("Start a Kubernetes control plane");
-        screen.waiting("etcd, kube-apiserver and kube-controller-manager start");
+        screen.waiting("etcd and kube-apiserver start");
         let plane = tokio::select! {
             plane = ControlPlane::start(Options { controllers: false, ..Options::default() }) => plane?,
             error = interrupted() => return Err(error),

@@ -344,7 +344,7 @@ impl ConnectionMonitor {
                 state.token_fault = None;
                 state.refused_since = None;
                 // A circuit that rejected credentials opened must not outlast them; the next check is the trial.
-                state.breaker.expedite_trial(now);
+                state.breaker.forgive_own_faults(now);
                 if old.base_url() != new.base_url() {
                     // Another endpoint is another provider; new credentials are not.
                     state.health.reset();

@@ -29,14 +29,15 @@ impl PayoutEnv {
     }
 
     /// Another attempt is asked for, and the gate is closed.
-    async fn refuses_attempt(&self, attempt_no: u32) {
+    async fn refuses_attempt(&self, attempt_no: u32, reason: &str) {
         let body = json!({
             "namespace": self.env.ns.name(), "route": "payouts", "payout_id": PAYOUT, "amount": "1000", "currency": "EUR",
             "country": "NO", "attempt_no": attempt_no,
         });
         let refused = post(&self.operator, "decide", &self.processing, &body).await;
-        let error = &refused.body["data"]["error"];
-        assert_eq!((refused.status, error), (409, &json!("attempt_unresolved")), "{}", refused.body);
+        let said = &refused.body["data"];
+        let refusal = (refused.status, &said["error"], &said["reason"]);
+        assert_eq!(refusal, (409, &json!("attempt_unresolved"), &json!(reason)), "{}", refused.body);
     }
 
     fn executions(&self) -> [Option<usize>; 2] {
@@ -69,7 +70,7 @@ async fn a_late_confirmation_of_a_recalled_payout_freezes_it() {
     assert_eq!((&frozen["state"], &frozen["hold"]), (&json!("frozen"), &json!("duplicate_detected")), "{frozen}");
     let told = stored_events(&it.operator, &it.env, &it.reader, "payout.held").await;
     assert_eq!(told.last().expect("an event")["payload"]["hold"], json!("duplicate_detected"), "{told:?}");
-    it.refuses_attempt(3).await;
+    it.refuses_attempt(3, "frozen").await;
     assert_eq!(it.executions(), [Some(0), Some(1)], "by the books");
     it.operator.finish(&it.env.ns).await;
 }
@@ -77,13 +78,24 @@ async fn a_late_confirmation_of_a_recalled_payout_freezes_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bank_that_contradicts_its_confirmation_closes_the_gate() {
     let it = PayoutEnv::start(None).await;
-    it.listen_to(&it.a, 0, &["ACSC", "RJCT", "ACSC"]);
+    it.listen_to(&it.a, 0, &["ACSC", "RJCT"]);
     let first = it.register().await;
     assert_eq!(first["bank"], json!("a"), "{first}");
     assert_eq!(submit(&it.a, &first).await, Some(202));
     let held = it.until_payout("it is held", |payout| payout["hold"] == json!("contradicted")).await;
     assert_eq!(held["attempts"][0]["state"], json!("confirmed"), "{held}");
-    it.refuses_attempt(2).await;
+    it.refuses_attempt(2, "executed").await;
+    // It says the first again, and what is in its books.
+    let reference = first["end_to_end_id"].as_str().expect("text");
+    for status in [Some("ACSC"), None] {
+        assert_eq!(it.a.say_of_payout(PAYOUT, reference, status).await, Some(200));
+    }
+    let again = it.payout().await;
+    assert_eq!(
+        (&again["attempts"][0]["state"], &again["hold"]),
+        (&json!("confirmed"), &json!("contradicted")),
+        "{again}"
+    );
     assert_eq!(it.executions(), [Some(1), None], "by the books");
     it.operator.finish(&it.env.ns).await;
 }

@@ -28,8 +28,9 @@ pub enum CallOutcome {
     Success,
     /// The provider failed, by the policy's `classify`.
     Failure,
-    /// A health check failed for a cause that the provider cannot correct: credentials, rights, quota, token endpoint. It
-    /// counts as a failure, but only a failure of the provider trips the circuit, and it decides no trial.
+    /// A health check failed for a cause that the provider cannot correct: credentials, rights, quota, token endpoint, a
+    /// request or a client that cannot be built. It counts among consecutive failures, but only a failure of the provider
+    /// trips the circuit; it is in no window and decides no trial.
     OwnFault,
     /// No information about the provider: client errors, 401/403, 429.
     Ignored,

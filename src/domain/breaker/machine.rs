@@ -38,6 +38,8 @@ pub struct Breaker {
     /// While open: when the next trial is due.
     pub(super) until: Mono,
     pub(super) consecutive: u32,
+    /// Failures since the last success whose cause is ours.
+    pub(super) own_faults: u32,
     pub(super) window: OutcomeWindow,
     pub(super) trials: Trials,
     pub(super) opens: u32,
@@ -64,6 +66,7 @@ impl Breaker {
             carried: Duration::ZERO,
             until: now,
             consecutive: 0,
+            own_faults: 0,
             window: OutcomeWindow::new(policy.window, now),
             trials: Trials::default(),
             opens: 0,
@@ -201,14 +204,22 @@ impl Breaker {
         if self.state != BreakerState::Closed || outcome == CallOutcome::Ignored {
             return None;
         }
-        let own_fault = outcome == CallOutcome::OwnFault;
-        let failed = own_fault || outcome == CallOutcome::Failure;
-        let slow = !own_fault && self.policy.slow_call_percent > 0 && elapsed >= self.policy.slow_call_duration;
-        self.consecutive = if failed { self.consecutive.saturating_add(1) } else { 0 };
+        if outcome == CallOutcome::OwnFault {
+            // Not in the window: it would move the ratios of what the provider did.
+            self.own_faults = self.own_faults.saturating_add(1);
+            return None;
+        }
+        let failed = outcome == CallOutcome::Failure;
+        let slow = self.policy.slow_call_percent > 0 && elapsed >= self.policy.slow_call_duration;
+        if failed {
+            self.consecutive = self.consecutive.saturating_add(1);
+        } else {
+            (self.consecutive, self.own_faults) = (0, 0);
+        }
         if self.policy.slow_call_percent > 0 || self.policy.failure_percent > 0 {
             self.window.add(failed, slow, now);
         }
-        if (failed || slow) && !own_fault { self.trip(failed, now) } else { None }
+        if failed || slow { self.trip(failed, now) } else { None }
     }
 
     /// Evaluates the thresholds; called only on a failure of the provider or a slow call, so that a fast success never
@@ -221,7 +232,8 @@ impl Breaker {
         let reached = |part: u32, percent: u8| {
             percent > 0 && enough && u64::from(part) * 100 >= u64::from(percent) * u64::from(counts.calls)
         };
-        let reason = if failed && policy.consecutive_failures > 0 && self.consecutive >= policy.consecutive_failures {
+        let in_a_row = self.consecutive.saturating_add(self.own_faults);
+        let reason = if failed && policy.consecutive_failures > 0 && in_a_row >= policy.consecutive_failures {
             TripReason::ConsecutiveFailures
         } else if reached(counts.failed, policy.failure_percent) {
             TripReason::FailureRatio
@@ -314,8 +326,10 @@ impl Breaker {
             .then(|| self.open(TripReason::Health, now))
     }
 
-    /// Makes the next trial due, if the circuit is open: what the calls fail for may be corrected. The trial decides.
-    pub fn expedite_trial(&mut self, now: Mono) {
+    /// What the calls fail for may be corrected: our own faults do not count any more, and the next trial is due, if the
+    /// circuit is open. The trial decides.
+    pub fn forgive_own_faults(&mut self, now: Mono) {
+        self.own_faults = 0;
         if self.state == BreakerState::Open && self.until > now {
             self.until = now;
             self.until_wall = Cell::new(None);
@@ -341,7 +355,7 @@ impl Breaker {
 
     /// Closes the circuit and clears every counter, so that old failures do not trip it again; keeps `opens`.
     fn close(&mut self, now: Mono) -> Transition {
-        self.consecutive = 0;
+        (self.consecutive, self.own_faults) = (0, 0);
         self.window = OutcomeWindow::new(self.policy.window, now);
         self.flapping = false;
         self.enter(BreakerState::Closed, TripReason::TrialsSucceeded, now)

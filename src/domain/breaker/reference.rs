@@ -19,6 +19,8 @@ struct Call {
     at: Mono,
     failed: bool,
     slow: bool,
+    /// A failure of our own: in a row with others, and in no window.
+    own: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -303,7 +305,7 @@ impl Model {
                 return None;
             }
             let Phase::Closed { calls, from, origin } = &mut self.phase else { return None };
-            calls.push(Call { at: now, failed: failed || own_fault, slow });
+            calls.push(Call { at: now, failed: failed || own_fault, slow, own: own_fault });
             let reason = tripped(&self.policy, *origin, (calls, *from), failed || slow)?;
             return Some(self.opens(reason, now));
         }
@@ -352,15 +354,15 @@ fn tripped(policy: &Policy, since: Mono, (calls, from): (&[Call], usize), bad: b
     if policy.consecutive_failures > 0 && consecutive >= policy.consecutive_failures as usize {
         return Some(TripReason::ConsecutiveFailures);
     }
-    let calls = &calls[from..];
+    let calls: Vec<&Call> = calls[from..].iter().filter(|call| !call.own).collect();
     let (window, full): (Vec<&Call>, u32) = match policy.window {
-        WindowSpec::Calls(n) => (calls.iter().rev().take(usize::from(n)).collect(), u32::from(n)),
+        WindowSpec::Calls(n) => (calls.into_iter().rev().take(usize::from(n)).collect(), u32::from(n)),
         WindowSpec::Time(length) => {
             // Bucket of a call; a clock that steps back stays in the latest bucket.
             let bucket = length.as_nanos() / BUCKETS as u128;
             let mut latest = 0;
             let numbered: Vec<(u128, &Call)> = calls
-                .iter()
+                .into_iter()
                 .map(|c| {
                     latest = latest.max(c.at.since(since).as_nanos() / bucket);
                     (latest, c)

@@ -123,14 +123,15 @@ pub(super) async fn write<'b>(
 /// on is one up to the last, in the order of the table's index. Order and limit leave the planner that index alone: for a
 /// mere range it takes the smallest index with the stream, and reads all of its rows for each page.
 fn between(table: &str) -> String {
-    let (order, first, last) = match table {
-        // Keys of documents are those of a stream.
-        _ if table == DOCUMENTS.name => ("r.record_key", "$6", "$8"),
-        _ => ("r.account_token, r.record_key", "$5, $6", "$7, $8"),
+    let (order, first, last, types) = if table == DOCUMENTS.name {
+        // Keys of documents are those of a stream; the tokens are named for their type.
+        ("r.record_key", "$6", "$8", " AND $5::text IS NOT NULL AND $7::text IS NOT NULL")
+    } else {
+        ("r.account_token, r.record_key", "$5, $6", "$7, $8", "")
     };
     format!(
         "SELECT ({order}) <= ({last}) FROM {table} r \
-         WHERE r.stream_id = $1 AND ({order}) >= ({first}) AND $5::text <= $7::text ORDER BY {order} LIMIT 1"
+         WHERE r.stream_id = $1 AND ({order}) >= ({first}){types} ORDER BY {order} LIMIT 1"
     )
 }
 

@@ -232,7 +232,7 @@ impl BankHandle {
         };
         let order = Noticed { payout_id: payout_id.to_owned(), reference: end_to_end_id.to_owned() };
         let status = status.or(booked.map(OrderStatus::iso))?;
-        payout_notices::say(&config, &order, clock, status).await
+        self.bank.stop.run_until_cancelled(payout_notices::say(&config, &order, clock, status)).await.flatten()
     }
 
     /// All stored arrivals.

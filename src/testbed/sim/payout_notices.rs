@@ -13,8 +13,8 @@ use crate::testbed::payouts::OrderStatus;
 
 /// The part of a receiver's URL that is replaced by the payout's ID.
 const PAYOUT_ID: &str = "{payoutId}";
-/// How often a notice is posted until it is accepted.
-const MOST_TRIES: u32 = 600;
+/// How long a notice is posted until it is accepted.
+const LONGEST: Duration = Duration::from_mins(2);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Until an unanswered try has failed.
@@ -74,9 +74,9 @@ pub(super) async fn say(config: &NoticeConfig, order: &Noticed, clock: Clock, st
         "confirmed_at": clock.now().wall,
     });
     let url = config.url.replace(PAYOUT_ID, &order.payout_id);
-    let client = reqwest::Client::builder().timeout(PATIENCE).build().ok()?;
-    let mut answered = None;
-    for _ in 0..MOST_TRIES {
+    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().ok()?;
+    let (mut answered, until) = (None, clock.mono() + LONGEST);
+    while clock.mono() < until {
         let request = client.post(&url).header(CONTENT_TYPE, "application/json").bearer_auth(&config.bearer_token);
         answered = request.body(message.to_string()).send().await.ok().map(|response| response.status().as_u16());
         if answered.is_some_and(|status| (200..300).contains(&status)) {

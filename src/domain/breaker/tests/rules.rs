@@ -33,13 +33,13 @@ fn the_bank_preset_opens_for_five_minutes_after_five_failures() {
 #[test]
 fn an_expedited_trial_is_due_at_once_and_decides_as_any_other() {
     let mut b = Breaker::new(bank(), secs(0));
-    b.expedite_trial(secs(1));
+    b.forgive_own_faults(secs(1));
     assert_eq!((b.state(), b.next_trial()), (BreakerState::Closed, None), "a closed circuit has no trial");
     for outcome in [CallOutcome::Failure, CallOutcome::Success] {
         while b.state() == BreakerState::Closed {
             let _ = call(&mut b, CallClass::Probe, CallOutcome::Failure, secs(2));
         }
-        b.expedite_trial(secs(3));
+        b.forgive_own_faults(secs(3));
         assert_eq!(b.next_trial(), Some(secs(3)));
         let permit = b.admit(CallClass::Probe, secs(3)).unwrap();
         let _ = b.take_transition();
@@ -299,6 +299,33 @@ fn a_failed_check_of_our_own_fault_counts_and_does_not_trip() {
     }
     let _ = call(&mut b, CallClass::Read, CallOutcome::Success, secs(1));
     assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1)), None, "a success does reset them");
+}
+
+#[test]
+fn a_fault_of_our_own_that_is_corrected_does_not_count_any_more() {
+    let mut b = Breaker::new(bank(), secs(0));
+    for _ in 0..100 {
+        let _ = call(&mut b, CallClass::Probe, CallOutcome::OwnFault, secs(1));
+    }
+    b.forgive_own_faults(secs(2));
+    assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Failure, secs(3)), None);
+}
+
+#[test]
+fn faults_of_our_own_move_no_ratio() {
+    let mut b = Breaker::new(Policy { minimum_calls: 5, slow_call_percent: 90, ..ratio() }, secs(0));
+    for _ in 0..100 {
+        let _ = call(&mut b, CallClass::Probe, CallOutcome::OwnFault, secs(1));
+    }
+    for _ in 0..4 {
+        assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Success, secs(1)), None);
+        let slow = b.admit(CallClass::Read, secs(1)).unwrap();
+        assert_eq!(
+            b.record(slow, CallOutcome::Success, SLOW, secs(1)),
+            None,
+            "half of the calls are slow, none failed"
+        );
+    }
 }
 
 #[test]
