@@ -120,8 +120,9 @@ pub(super) async fn write<'b>(
 }
 
 /// Whether a key is stored between the first and the last one of a batch: whether the first stored key from the first one
-/// on is one up to the last, in the order of the table's index. Order and limit leave the planner that index alone: for a
-/// mere range it takes the smallest index with the stream, and reads all of its rows for each page.
+/// on is one up to the last, in the order of the table's index. The stream is a part of the compared rows, so that no other
+/// index serves: with the stream as a condition of its own the planner takes the smallest index that has it, while the table
+/// is small or not analyzed, and reads all of the stream's rows for each page.
 fn between(table: &str) -> String {
     let (order, first, last, types) = if table == DOCUMENTS.name {
         // Keys of documents are those of a stream; the tokens are named for their type.
@@ -130,8 +131,8 @@ fn between(table: &str) -> String {
         ("r.account_token, r.record_key", "$5, $6", "$7, $8", "")
     };
     format!(
-        "SELECT ({order}) <= ({last}) FROM {table} r \
-         WHERE r.stream_id = $1 AND ({order}) >= ({first}){types} ORDER BY {order} LIMIT 1"
+        "SELECT (r.stream_id, {order}) <= ($1, {last}) FROM {table} r \
+         WHERE (r.stream_id, {order}) >= ($1, {first}){types} ORDER BY r.stream_id, {order} LIMIT 1"
     )
 }
 
