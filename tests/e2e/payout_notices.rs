@@ -36,7 +36,7 @@ impl PayoutEnv {
         });
         let refused = post(&self.operator, "decide", &self.processing, &body).await;
         let said = &refused.body["data"];
-        let refusal = (refused.status, &said["error"], &said["reason"]);
+        let refusal = (refused.status, &said["error"], &said["details"]["reason"]);
         assert_eq!(refusal, (409, &json!("attempt_unresolved"), &json!(reason)), "{}", refused.body);
     }
 
