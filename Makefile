@@ -115,7 +115,7 @@ demo-plan: ## say what the first run of the demo builds, and how long that takes
 demo: demo-plan $(if $(ON_CLUSTER),,setup api-server) build ## run the failover demo (ARGS: --once, or --context=NAME for an existing cluster)
 	@exec $(if $(ON_CLUSTER),hack/demo/on-cluster,$(TARGET_DIR)/debug/examples/demo) $(ARGS)
 
-demo-first-run: ## measure the first run of the demo with empty caches: demo.first_run_s (about 10 minutes, 10 GB)
+demo-first-run: ## measure the first run of the demo with empty caches: demo.first_run_s (about 12 minutes, 10 GB)
 	@hack/demo/first-run
 
 bench: ## print the figures of docs/performance.md (ARGS: groups)

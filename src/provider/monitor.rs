@@ -278,7 +278,11 @@ impl ConnectionMonitor {
         self.update(|state, mono| {
             state.counts.request(operation, code, outcome_label(outcome));
             state.call_ended(class);
-            let transition = state.breaker.record(permit, outcome, elapsed, mono);
+            let is_in_force = state.verification_revision == *settings.verification_revision();
+            // A fault of older credentials is corrected already; what the provider did counts all the same.
+            let corrected = outcome == CallOutcome::OwnFault && !is_in_force;
+            let counted = if corrected { CallOutcome::Ignored } else { outcome };
+            let transition = state.breaker.record(permit, counted, elapsed, mono);
             state.transitions.extend(transition);
             let success = health == CallOutcome::Success;
             let record = probe.then(|| ProbeRecord { at: now.wall, success, elapsed, result: result.clone() });
@@ -286,7 +290,7 @@ impl ConnectionMonitor {
                 state.last_probe.clone_from(&record);
             }
             // An older endpoint or credential says nothing about the one in force.
-            if state.verification_revision != *settings.verification_revision() {
+            if !is_in_force {
                 return record;
             }
             state.token_missing = end.err().is_some_and(CallError::is_token_unavailable);

@@ -165,3 +165,24 @@ async fn a_new_endpoint_resets_health_and_a_new_credential_does_not() {
     let seen = monitor.snapshot(&moved);
     assert_eq!((seen.health, seen.tier), (Health::Unknown, RiskTier::Low));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_older_credentials_failed_does_not_count_against_the_new_ones() {
+    let with = |revision: &str| {
+        settings(|draft| {
+            draft.credential_revision = revision.to_owned();
+            draft.breaker.consecutive_failures = 2;
+        })
+    };
+    let (old, rotated) = (with("old"), with("rotated"));
+    for (of_check, opens) in [(&old, false), (&rotated, true)] {
+        let monitor = monitor(&old);
+        let started = monitor.clock().mono();
+        let check = monitor.admit(CallClass::Probe, started).unwrap();
+        // The Secret is replaced while the check is under way.
+        monitor.reconfigure(&old, &rotated);
+        record(&monitor, of_check, (check, started), CallClass::Probe, 401);
+        call(&monitor, &rotated, CallClass::Read, 503);
+        assert_eq!(monitor.snapshot(&rotated).effective == EffectiveState::Open, opens);
+    }
+}
