@@ -38,7 +38,7 @@ pub(crate) async fn a_payout_is_registered_with_its_decision_or_not_at_all(store
     };
     assert_eq!((decided.seq, position.seq), (1, 2));
     let payout = stored(&*ledger, "p1").await;
-    assert_eq!((&payout.payout, payout.seq, payout.updated_at), (&new.payout, 2, at(1)));
+    assert_eq!((&payout.payout, payout.seq, payout.updated_at), (&*new.payout, 2, at(1)));
     assert_eq!(ledger.decision_by_key(&first.key).await.unwrap().unwrap().id, first.record.id);
     for id in [payout.payout.attempts[0].attempt_id, first.record.id] {
         assert_eq!(ledger.payout_by_attempt(id).await.unwrap().as_ref(), Some(&payout));

@@ -88,7 +88,7 @@ impl PlannedLedger {
         let rows = self.payouts.entry(payout_id.to_owned()).or_default();
         for row in &planned.payouts {
             rows.payout = Some(StoredPayout {
-                payout: row.commit.payout.clone(),
+                payout: Payout::clone(&row.commit.payout),
                 request_hash: row.request_hash,
                 seq: row.seq,
                 updated_at: row.commit.at,

@@ -128,7 +128,7 @@ impl PayoutChange {
             act: commit.act,
             at: commit.at,
             attempts: u32::try_from(payout.attempts.len()).unwrap_or(u32::MAX),
-            body: sha256(&payout.encode()),
+            body: sha256(payout.bytes()),
             fence: commit.lease.as_ref().map(|lease| lease.fence),
             id: commit.id(),
             intents: intents.map(|one| IntendedCall { attempt_no: one.attempt_no, call: one.call }).collect(),

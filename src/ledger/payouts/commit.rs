@@ -5,8 +5,9 @@ use sha2::{Digest as _, Sha256};
 use uuid::{Builder, Uuid};
 
 use super::act::{PayoutAct, PayoutCall};
+use super::body::PayoutBody;
 use crate::domain::canonical::Hash;
-use crate::domain::payout::{Applied, Effect, Payout, Transition};
+use crate::domain::payout::{Applied, Effect, Transition};
 use crate::ledger::lease::Lease;
 use crate::ledger::outbox::OutboxEvent;
 
@@ -26,7 +27,7 @@ pub struct PayoutCommit {
     /// The lease under which it is stored, if the act is one of the clock's.
     pub lease: Option<Lease>,
     /// The payout then.
-    pub payout: Payout,
+    pub payout: PayoutBody,
     /// Why, in the caller's words.
     pub reason: Option<String>,
     /// What a registration is told apart by from another one of the same payout.
@@ -72,7 +73,7 @@ impl PayoutCommit {
             expected,
             intents: applied.effects.iter().filter_map(intent).collect(),
             lease: None,
-            payout: applied.payout.clone(),
+            payout: applied.payout.clone().into(),
             reason: None,
             registration: None,
             request_id: None,
@@ -129,7 +130,7 @@ impl PayoutCommit {
         digest.update(self.expected.to_be_bytes());
         digest.update(self.lease.as_ref().map_or(0, |lease| lease.fence).to_be_bytes());
         digest.update(self.request_id.unwrap_or_default().as_bytes());
-        digest.update(self.payout.encode());
+        digest.update(self.payout.bytes());
         time_ordered(self.at, &digest.finalize()[..])
     }
 }

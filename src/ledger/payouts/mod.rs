@@ -1,7 +1,7 @@
 //! Payouts: what is stored of each, and the transaction that moves one on.
 //!
 //! - [`store`]: the interface, [`Payouts`].
-//! - [`commit`], [`act`]: what is stored.
+//! - [`commit`], [`act`], [`body`]: what is stored.
 //! - [`change`]: the entry of the audit about it.
 //! - [`stored`]: what is read.
 //! - [`outcome`]: what became of a commit.
@@ -11,6 +11,7 @@
 //! timeline, its events and its entry of the chain are one transaction, which asks the gate. docs/adr/0034 says why.
 
 pub mod act;
+pub mod body;
 pub mod change;
 pub mod commit;
 pub mod outcome;
@@ -20,6 +21,7 @@ pub mod store;
 pub mod stored;
 
 pub use self::act::{PayoutAct, PayoutCall};
+pub use self::body::PayoutBody;
 pub use self::change::{PayoutChange, PayoutEntry, PayoutsResume};
 pub use self::commit::{PayoutCommit, PayoutIntent, Registration};
 pub use self::outcome::PayoutOutcome;

@@ -68,7 +68,7 @@ async fn insert_payout(tx: &mut Transaction, row: &PayoutRow<'_>) -> Result<(), 
     .bind(row.reviewed.unwrap_or_default())
     .bind(row.request_hash.to_vec())
     .bind(key)
-    .bind(payout.encode());
+    .bind(payout.bytes());
     tx.execute(statement).await.map(drop)
 }
 
@@ -90,7 +90,7 @@ async fn update_payout(tx: &mut Transaction, row: &PayoutRow<'_>) -> Result<(), 
     .bind(row.next_bank())
     .bind(millis(row.commit.at))
     .bind(row.reviewed)
-    .bind(payout.encode());
+    .bind(payout.bytes());
     tx.execute(statement).await.map(drop)
 }
 

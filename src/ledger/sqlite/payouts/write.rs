@@ -63,7 +63,7 @@ fn write_payout(tx: &Transaction<'_>, row: &PayoutRow<'_>) -> Result<(), LedgerE
                 row.reviewed.unwrap_or_default(),
                 row.request_hash,
                 registration.and_then(|one| one.idempotency_key.as_deref()),
-                payout.encode(),
+                payout.bytes(),
             ],
         )?;
         return Ok(());
@@ -84,7 +84,7 @@ fn write_payout(tx: &Transaction<'_>, row: &PayoutRow<'_>) -> Result<(), LedgerE
             row.next_bank(),
             at,
             row.reviewed,
-            payout.encode(),
+            payout.bytes(),
         ],
     )?;
     Ok(())
