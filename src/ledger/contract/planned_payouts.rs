@@ -18,7 +18,7 @@ use crate::testbed::payouts::{SimulatedCommit, SimulatedStore, Totals, simulate}
 use crate::testbed::shown::show;
 
 /// Payouts of `make ci`.
-const PAYOUTS: u64 = 100_000;
+const PAYOUTS: u64 = 10_000;
 /// Each has a ledger of its own.
 const THREADS: u64 = 2;
 

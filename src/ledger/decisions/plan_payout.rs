@@ -149,7 +149,8 @@ impl<'b> Planner<'b> {
             stored_attempts,
         });
         let version = commit.version();
-        let stored = StoredPayout { payout: Payout::clone(&commit.payout), request_hash, seq, updated_at: commit.at, version };
+        let stored =
+            StoredPayout { payout: Payout::clone(&commit.payout), request_hash, seq, updated_at: commit.at, version };
         self.payouts.insert(key(&commit.payout), stored);
         EntryOutcome::Payout(PayoutOutcome::Stored { position, decision: decided, version })
     }

@@ -1,5 +1,7 @@
 //! The contract on SQLite files, and what only this engine has: its file, its schema and its failures.
 
+mod simulated_payouts;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
