@@ -22,7 +22,7 @@ use crate::testbed::shown::show;
 const PAYOUTS: u64 = 1_000;
 
 #[expect(clippy::disallowed_methods, reason = "number and seed of a soak test are set by environment variables")]
-pub(super) fn variable(name: &str) -> Option<u64> {
+pub(crate) fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }
