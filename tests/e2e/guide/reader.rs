@@ -15,6 +15,7 @@ use crate::chart::{Cluster, NAMESPACE};
 use crate::cluster::chart_pod::helm_path;
 use crate::cluster::control_planes::repository;
 use crate::cluster::node::agent::NodeAgent;
+use crate::kit::binary::run_async;
 use crate::kit::wait::eventually;
 use crate::prometheus_operator::install_definitions;
 
@@ -33,7 +34,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) async fn new() -> Self {
         let (cluster, surroundings) = (Cluster::new().await, Surroundings::start().await);
-        // Of the image `busybox`, whose programs the node has too, only these are of interest.
+        // The guide takes `sleep` and `tar` from `busybox`; every container has them here.
         let programs = [("busbar", env!("CARGO_BIN_EXE_busbar")), ("busybox", "/bin/sh")];
         let images = programs.map(|(image, program)| (image.to_owned(), PathBuf::from(program))).into();
         let node = NodeAgent::start(&cluster.plane, None, images).await;
@@ -100,9 +101,8 @@ impl Reader {
     }
 
     async fn install_snapshots(&self) {
-        let folder = Command::new(repository("hack/snapshot-crds/folder")).output().unwrap();
-        assert!(folder.status.success(), "{}", String::from_utf8_lossy(&folder.stderr));
-        let folder = PathBuf::from(String::from_utf8(folder.stdout).unwrap().trim());
+        let folder = run_async(Command::new(repository("hack/snapshot-crds/folder"))).await.ok();
+        let folder = PathBuf::from(folder.trim());
         for plural in SNAPSHOTS {
             let file = folder.join(format!("snapshot.storage.k8s.io_{plural}.yaml"));
             self.cluster.plane.apply_path(&file).await.unwrap();

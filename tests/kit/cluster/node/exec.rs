@@ -32,7 +32,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::container::exec_in;
 
-/// The feature by which a node says that it takes WebSockets.
+/// The feature by which a node says that it takes a client's `WebSocket`.
 pub(super) const FEATURE: &str = "ExtendWebSocketsToKubelet";
 
 /// The protocol of the streams in a WebSocket.
@@ -130,6 +130,7 @@ fn tls(authority: &str) -> ServerConfig {
 }
 
 /// Serves one command; `None` if the client went away, or asked for something else.
+#[expect(clippy::result_large_err, reason = "the type of the library's callback")]
 async fn serve(containers: Arc<RunningContainers>, tls: TlsAcceptor, stream: TcpStream) -> Option<()> {
     let stream = tls.accept(stream).await.ok()?;
     let mut command = None;
