@@ -133,7 +133,7 @@ impl Reader {
             let url = format!("http://{}:8081/readyz", pod["status"]["podIP"].as_str().ok_or("no address")?);
             let response = reqwest::get(url).await.map_err(|error| error.to_string())?;
             let text = response.text().await.map_err(|error| error.to_string())?;
-            if text.contains("[-] ledger epoch") { Ok(text) } else { Err(text) }
+            if text.contains("ledger behind the leader lease") { Ok(text) } else { Err(text) }
         })
         .await
     }
