@@ -15,9 +15,9 @@ const END: &str = "--- end of the block ---";
 /// Longest time for the commands of one block. Each waits with a limit of its own, the longest being Helm's five minutes.
 const LONGEST: Duration = Duration::from_mins(10);
 
-/// A shell that ends with the first command that fails.
+/// A shell that ends with the first command that fails. Dropping it ends the commands that it runs.
 pub(super) struct Session {
-    _shell: Child,
+    shell: Child,
     commands: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     /// The folder with the file of the block, and what the commands print to stderr.
@@ -30,10 +30,10 @@ impl Session {
         let errors = fs::File::create(own.join("stderr")).unwrap();
         let mut command = Command::new("bash");
         command.args(["--noprofile", "--norc"]).current_dir(folder).env_clear().envs(environment.iter().cloned());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors).process_group(0);
         let mut shell = command.spawn().expect("bash starts");
         let (commands, output) = (shell.stdin.take().unwrap(), BufReader::new(shell.stdout.take().unwrap()).lines());
-        let mut session = Self { _shell: shell, commands, output, folder: own.to_owned() };
+        let mut session = Self { shell, commands, output, folder: own.to_owned() };
         session.run("set -euo pipefail").await.expect("the shell starts");
         session
     }
@@ -43,6 +43,11 @@ impl Session {
     /// # Errors
     /// If a command fails: what the block printed to both streams.
     pub(super) async fn run(&mut self, commands: &str) -> Result<String, String> {
+        self.run_within(LONGEST, commands).await
+    }
+
+    /// The same with another limit.
+    pub(super) async fn run_within(&mut self, longest: Duration, commands: &str) -> Result<String, String> {
         let (block, errors) = (self.folder.join("block"), self.folder.join("stderr"));
         fs::write(&block, commands).unwrap();
         let before = fs::read(&errors).unwrap().len();
@@ -59,7 +64,7 @@ impl Session {
                     }
                 }
         };
-        let finished = tokio::time::timeout(LONGEST, read).await;
+        let finished = tokio::time::timeout(longest, read).await;
         if finished == Ok(true) {
             return Ok(printed);
         }
@@ -69,9 +74,20 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The shell leads a process group of its own. No id once it has ended and was waited for.
+        if let Some(id) = self.shell.id() {
+            let group = format!("-{id}");
+            drop(std::process::Command::new("kill").args(["-KILL", "--", &group]).output());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kit::wait::eventually;
 
     #[tokio::test]
     async fn a_session_keeps_variables_and_ends_with_the_first_failure() {
@@ -83,5 +99,18 @@ mod tests {
         let failed = session.run("echo 3\necho why >&2\nfalse | cat\necho 4").await.unwrap_err();
         assert!(failed.contains("stdout:\n3\n") && failed.contains("why") && !failed.contains("4\n\n"), "{failed}");
         assert!(session.run("true").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_session_ends_its_commands() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut session = Session::start(folder.path(), folder.path(), &[("PATH", "/usr/bin:/bin".into())]).await;
+        let id = session.run("sleep 1000 >/dev/null 2>&1 & echo $!").await.unwrap();
+        let words = format!("/proc/{}/cmdline", id.trim());
+        let read = || fs::read_to_string(&words).unwrap_or_default();
+        eventually("sleep runs", async || read().starts_with("sleep")).await;
+        drop(session);
+        // Absent, or empty while no process has waited for it.
+        eventually("sleep has ended", async || read().is_empty()).await;
     }
 }

@@ -1,11 +1,15 @@
 //! The commands of the guide that compile for minutes: `make soak ARGS=guide`.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use super::page::{Block, blocks};
 use super::session::Session;
 use super::{PAGES, text};
 use crate::cluster::control_planes::repository;
+
+/// Ten minutes on two idle cores.
+const LONGEST: Duration = Duration::from_hours(1);
 
 #[tokio::test]
 #[ignore = "compiles for minutes: make soak ARGS=guide"]
@@ -23,7 +27,7 @@ async fn what_the_guide_installs_is_the_program_that_its_pages_use() {
     let mut count = 0;
     for block in PAGES.iter().flat_map(|page| blocks(&text(page))) {
         if let Block::Soak(commands) = block {
-            session.run(&commands).await.unwrap();
+            session.run_within(LONGEST, &commands).await.unwrap();
             count += 1;
         }
     }
