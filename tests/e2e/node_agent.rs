@@ -264,3 +264,34 @@ async fn an_unknown_image_and_a_missing_key_are_reported_in_the_status() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn kubectl_runs_a_command_in_a_container_and_copies_files() {
+    let (ns, _agent) = node("node-exec").await;
+    let context = json!({"runAsUser": 65532, "runAsGroup": 65532});
+    let container = json!({"env": [{"name": "OWN", "value": "of the Pod"}], "workingDir": "/tmp"});
+    ns.apply(&pod("shell", "exec sleep 1000", &container, &json!({ "securityContext": context })).to_string()).await;
+    until(&ns, "shell", "it runs", in_phase("Running")).await;
+    let exec = async |args: &[&str], input: &str| ns.kubectl_with(&[&["exec"], args].concat(), input).await;
+
+    let script = "id -u; pwd; echo $OWN; cat /proc/1/comm >/dev/null; ls /work || echo host hidden";
+    let seen = exec(&["shell", "--", "sh", "-c", script], "").await.ok();
+    assert_eq!(seen, "65532\n/tmp\nof the Pod\nhost hidden\n");
+    let counted = exec(&["-i", "shell", "--", "wc", "-c"], "four").await.ok();
+    assert_eq!(counted.trim(), "4", "stdin ends with that of the client");
+    let long = exec(&["shell", "--", "head", "-c", "300000", "/dev/zero"], "").await.ok();
+    assert_eq!(long.len(), 300_000);
+    let failed = exec(&["shell", "--", "sh", "-c", "echo why >&2; exit 3"], "").await;
+    assert!(!failed.success && failed.stderr.contains("why\n"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("exit code 3"), "{}", failed.stderr);
+    let absent = exec(&["shell", "--", "/no/such/program"], "").await;
+    assert!(!absent.success, "{}", absent.stdout);
+
+    let folder = tempfile::tempdir().unwrap();
+    let (there, back) = (folder.path().join("there"), folder.path().join("back"));
+    std::fs::write(&there, "content").unwrap();
+    for [from, to] in [[&*there.to_string_lossy(), "shell:/tmp/file"], ["shell:/tmp/file", &back.to_string_lossy()]] {
+        ns.kubectl(&["cp", from, to]).await.ok();
+    }
+    assert_eq!(std::fs::read_to_string(back).unwrap(), "content");
+}

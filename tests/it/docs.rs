@@ -323,8 +323,8 @@ fn the_bodies_in_the_pages_on_decisions_have_the_fields_of_the_api() {
         (0, "routing/override/{decision_id}` `", "OverrideBody", 1),
         (0, "routing/adjustments` `", "AdjustmentBody", 1),
         (0, "routing/simulate` `", "SimulateBody", 1),
-        (1, "\ndecide decide '", "DecideBody", 1),
-        (1, "\ndecide outcomes '", "OutcomesBody", 1),
+        (1, "gateway routing/decide --json '", "DecideBody", 1),
+        (1, "gateway routing/outcomes --json '", "OutcomesBody", 1),
     ] {
         let known = &api["components"]["schemas"][schema]["properties"];
         let found: Vec<_> = pages[page].split(before).skip(1).collect();

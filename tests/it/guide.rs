@@ -1,5 +1,5 @@
-//! The guide is complete: troubleshooting has a row for each reason of a condition, and each command that is not run says why.
-//! The commands themselves are run by `tests/e2e/guide.rs`.
+//! The guide is complete: troubleshooting has a row for each reason of a condition, and the index has each page.
+//! The commands are run by `tests/e2e/guide/mod.rs`.
 
 use std::collections::BTreeSet;
 

@@ -76,6 +76,8 @@ fn api_server(ports: Ports, layout: &Layout, pki: &Pki) -> Vec<String> {
         path_flag("tls-cert-file", &pki.serving_certificate()),
         path_flag("tls-private-key-file", &pki.serving_key()),
         path_flag("client-ca-file", &pki.ca_file()),
+        path_flag("kubelet-client-certificate", &pki.kubelet_client_certificate()),
+        path_flag("kubelet-client-key", &pki.kubelet_client_key()),
         // These two together silence a warning of the controller-manager; the first alone is rejected.
         path_flag("requestheader-client-ca-file", &pki.ca_file()),
         "--requestheader-allowed-names=front-proxy-client".into(),

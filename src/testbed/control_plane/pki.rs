@@ -1,4 +1,4 @@
-//! Keys and certificates of one run: a CA valid for a week, the API server's serving certificate, two client
+//! Keys and certificates of one run: a CA valid for a week, the API server's serving certificate, three client
 //! certificates, and the key that signs service account tokens. All keys are P-256: generating an RSA key takes longer
 //! than starting etcd.
 
@@ -57,12 +57,16 @@ impl Pki {
         let admin = sign(params("admin", Some("system:masters"), now)?, ExtendedKeyUsagePurpose::ClientAuth, &issuer)?;
         let controller_manager =
             sign(params("system:kube-controller-manager", None, now)?, ExtendedKeyUsagePurpose::ClientAuth, &issuer)?;
+        let kubelet_client =
+            sign(params("kube-apiserver-kubelet-client", None, now)?, ExtendedKeyUsagePurpose::ClientAuth, &issuer)?;
         let tokens = KeyPair::generate()?;
 
         let pki = Self { ca_pem, admin, controller_manager, directory: directory.into() };
         write_private(&pki.ca_file(), &pki.ca_pem)?;
         write_private(&pki.serving_certificate(), &serving.certificate)?;
         write_private(&pki.serving_key(), &serving.key)?;
+        write_private(&pki.kubelet_client_certificate(), &kubelet_client.certificate)?;
+        write_private(&pki.kubelet_client_key(), &kubelet_client.key)?;
         write_private(&pki.token_key(), &tokens.serialize_pem())?;
         write_private(&pki.token_public_key(), &tokens.public_key_pem())?;
         Ok(pki)
@@ -78,6 +82,15 @@ impl Pki {
 
     pub(crate) fn serving_key(&self) -> PathBuf {
         self.directory.join("serving.key")
+    }
+
+    /// The certificate with which the API server opens the endpoint of a node.
+    pub(crate) fn kubelet_client_certificate(&self) -> PathBuf {
+        self.directory.join("kubelet-client.crt")
+    }
+
+    pub(crate) fn kubelet_client_key(&self) -> PathBuf {
+        self.directory.join("kubelet-client.key")
     }
 
     /// The key that signs service account tokens.

@@ -9,7 +9,7 @@
 //!   (`0.0.0.0:8081`, `=:8443`) gets that of the Pod. Network policies and Services have no effect.
 //! - Every Pod without a node is bound at once, and every claim is bound to a directory.
 //! - A deletion without a grace period kills at once, without SIGTERM.
-//! - Init containers, probes by gRPC, limits of resources and `kubectl logs` or `exec` are not supported.
+//! - Init containers, probes by gRPC, limits of resources, `kubectl logs` and `port-forward` are not supported; `exec` is.
 //!
 //! It needs the rights to mount and to change users, so it runs as root.
 
@@ -37,6 +37,7 @@ use uuid::Uuid;
 pub(crate) use super::container::Images;
 use super::container::Runtime;
 use super::environment::Place;
+use super::exec::{ExecServer, FEATURE, RunningContainers};
 use super::pod_run::{Observed, PodRun};
 use super::status::text;
 
@@ -77,6 +78,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     node: String,
     directory: PathBuf,
+    pub(super) running: Arc<RunningContainers>,
     events: Mutex<Vec<ContainerEvent>>,
 }
 
@@ -94,6 +96,7 @@ impl Shared {
 /// A running agent. Dropping it ends its Pods' processes; the objects stay.
 pub(crate) struct NodeAgent {
     shared: Arc<Shared>,
+    _exec: ExecServer,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
@@ -109,14 +112,16 @@ impl NodeAgent {
         let random = Uuid::new_v4();
         let node = format!("node-{}", &random.simple().to_string()[..6]);
         let directory = plane.run_dir().path().join(&node);
-        let shared = Arc::new(Shared { clock: Clock::system(), node, directory, events: Mutex::default() });
+        let running = Arc::<RunningContainers>::default();
+        let exec = ExecServer::start(Arc::clone(&running), plane.ca_pem()).await;
+        let shared = Arc::new(Shared { clock: Clock::system(), node, directory, running, events: Mutex::default() });
         let client = plane.client().expect("an admin client");
-        register(&client, &shared).await.expect("the node is registered");
+        register(&client, &shared, exec.port).await.expect("the node is registered");
         let lease = AbortOnDropHandle::new(tokio::spawn(renew(client.clone(), Arc::clone(&shared))));
         let pods = namespace.map_or_else(|| Api::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
         let agent = Agent { plane: Arc::clone(plane), client, shared: Arc::clone(&shared), images, network: random };
         let pods = AbortOnDropHandle::new(tokio::spawn(agent.run(pods)));
-        Self { shared, _tasks: [lease, pods] }
+        Self { shared, _exec: exec, _tasks: [lease, pods] }
     }
 
     /// The name of its node.
@@ -151,8 +156,8 @@ impl NodeAgent {
     }
 }
 
-/// Applies the Node and its status.
-async fn register(client: &Client, shared: &Shared) -> Result<(), kube::Error> {
+/// Applies the Node and its status, with the port of the server for commands.
+async fn register(client: &Client, shared: &Shared, port: u16) -> Result<(), kube::Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let (name, now) = (&shared.node, text(shared.clock.now().wall));
     let parameters = PatchParams::apply(MANAGER).force();
@@ -164,7 +169,9 @@ async fn register(client: &Client, shared: &Shared) -> Result<(), kube::Error> {
         "lastTransitionTime": now, "lastHeartbeatTime": now});
     let status = json!({
         "capacity": resources, "allocatable": resources, "conditions": [ready],
-        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": name}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}, "declaredFeatures": [FEATURE],
+        // No host name: the API server would prefer it, and resolve it.
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
     });
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": status});
     nodes.patch_status(name, &parameters, &Patch::Apply(&node)).await.map(drop)

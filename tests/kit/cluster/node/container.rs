@@ -152,13 +152,18 @@ impl Runtime {
 
 /// A command that runs in a running container, as its user, with its environment.
 pub(super) fn exec(process: &Process, pod: &Pod, container: &Container, command: &[String]) -> tokio::process::Command {
+    exec_in(process.pid(), pod, container, command)
+}
+
+/// The same for the container of the process with this id.
+pub(super) fn exec_in(pid: u32, pod: &Pod, container: &Container, command: &[String]) -> tokio::process::Command {
     let mut enter = tokio::process::Command::new("nsenter");
-    enter.arg("--target").arg(process.pid().to_string()).args(["--mount", "--root", "--wd", "--", "setpriv"]);
+    enter.arg("--target").arg(pid.to_string()).args(["--mount", "--root", "--wd", "--", "setpriv"]);
     if let Ok(user) = User::of(pod, container) {
         enter.args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid), user.groups_flag()]);
     }
     enter.args(["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--"]).args(command);
-    enter.env_clear().envs(process_environment(process.pid())).kill_on_drop(true);
+    enter.env_clear().envs(process_environment(pid)).kill_on_drop(true);
     enter
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn environment(
     place: &Place,
 ) -> Result<BTreeMap<String, String>, String> {
     let mut all = BTreeMap::from([
-        ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+        ("PATH".to_owned(), "/image:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
         ("HOSTNAME".to_owned(), pod.name_any()),
         ("KUBERNETES_SERVICE_HOST".to_owned(), place.api_server.0.clone()),
         ("KUBERNETES_SERVICE_PORT".to_owned(), place.api_server.1.clone()),

@@ -4,6 +4,7 @@
 pub(crate) mod agent;
 mod container;
 mod environment;
+mod exec;
 mod pod_run;
 mod probe;
 mod sources;

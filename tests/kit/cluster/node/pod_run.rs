@@ -245,6 +245,7 @@ impl PodRun {
 
     fn report(&self, index: usize, change: ContainerChange) {
         let container = &self.containers[index];
+        self.shared.running.set(&self.pod, &container.spec, container.process.as_ref().map(Process::pid));
         self.shared.report(ContainerEvent {
             namespace: self.pod.namespace().unwrap_or_default(),
             pod: self.pod.name_any(),
