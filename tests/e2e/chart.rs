@@ -7,7 +7,7 @@ use busbar::testbed::control_plane::process::{Process, ProcessSpec};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cluster::chart_pod::helm_path;
+use crate::cluster::chart_release::helm;
 use crate::cluster::control_planes::{OwnPlane, forbidden, own_empty_plane, repository};
 use crate::cluster::namespace::{KubectlOutput, kubectl};
 use crate::kit::binary::{Finished, busbar, run_async};
@@ -28,13 +28,7 @@ impl Cluster {
     }
 
     pub(crate) async fn helm(&self, args: &[&str]) -> Finished {
-        let mut command = std::process::Command::new(helm_path().await);
-        command.args(args).args(["--namespace", NAMESPACE]).current_dir(repository("")).env_clear();
-        for variable in ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
-            command.env(variable, self.home.path());
-        }
-        command.env("KUBECONFIG", self.plane.admin_kubeconfig());
-        run_async(command).await
+        helm(&self.plane, args.iter().chain(&["--namespace", NAMESPACE])).await
     }
 
     pub(crate) async fn kubectl(&self, args: &[&str], input: &str) -> KubectlOutput {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use busbar::testbed::sim::{AccountConfig, BankConfig, BankHandle, Sim};
 
 use crate::chart::{Cluster, run_pod};
-use crate::cluster::chart_pod::helm_path;
+use crate::cluster::chart_release::helm_path;
 use crate::cluster::control_planes::{forbidden, repository};
 use crate::kit::banks::simulator;
 use crate::kit::binary::run_async;

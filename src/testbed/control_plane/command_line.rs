@@ -82,7 +82,7 @@ fn api_server(ports: Ports, layout: &Layout, pki: &Pki) -> Vec<String> {
         "--bind-address=127.0.0.1".into(),
         format!("--secure-port={}", ports.api_server),
         "--authorization-mode=RBAC".into(),
-        "--service-cluster-ip-range=10.0.0.0/24".into(),
+        "--service-cluster-ip-range=10.0.0.0/16".into(),
         "--allow-privileged=true".into(),
         format!("--service-account-issuer={}", ports.api_server_url()),
         path_flag("service-account-key-file", &pki.token_public_key()),

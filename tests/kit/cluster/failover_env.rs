@@ -5,7 +5,9 @@
 //! [outcome](super::fault_run::FaultOutcome).
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +23,8 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::bank_env::{BankEnv, bank_connection, mono_connection, quick_policy};
-use super::chart_pod;
 use super::fault_run::FaultRun;
-use super::namespace::object_api;
+use super::namespace::{TestNs, object_api};
 use super::operator::Operator;
 use crate::kit::metrics;
 use crate::kit::objects::{candidates, job, route};
@@ -90,8 +91,7 @@ impl FailoverEnv {
         let fault_env = FaultEnv::new(Arc::clone(plane)).await.expect("a proxy");
         let (a, b) = (banks.bank_with_secret("a").await, banks.bank_with_secret("b").await);
         let mono = banks.mono_with_secret("mono", |c| c).await;
-        let identity = chart_pod::grant(&banks.ns, scope).await;
-        let kubeconfig = fault_env.proxy.kubeconfig(&identity.kubeconfig).expect("a kubeconfig");
+        let kubeconfig = proxied(&banks.ns, &fault_env.proxy.url());
         let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
         let flags: Vec<&str> = [kubeconfig.as_str()].into_iter().chain(flags.iter().copied()).collect();
         let operator = match scope {
@@ -278,6 +278,22 @@ impl FailoverEnv {
         }
         self.operator.finish(&self.banks.ns).await;
     }
+}
+
+/// A kubeconfig that directs a Pod to the proxy of a namespace, with the token of its own account.
+fn proxied(ns: &TestNs, url: &str) -> PathBuf {
+    let folder = ns.plane().run_dir().path().join("kubeconfigs").join(ns.name());
+    fs::create_dir_all(&folder).expect("a folder");
+    let token = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
+        "clusters": [{"name": "proxy", "cluster": {"server": url}}],
+        "users": [{"name": "pod", "user": {"tokenFile": token}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "pod", "namespace": ns.name()}}],
+    });
+    let file = folder.join("kubeconfig");
+    fs::write(&file, kubeconfig.to_string()).expect("written");
+    file
 }
 
 /// The job `feed`, whose rows are deleted with it.

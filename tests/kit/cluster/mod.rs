@@ -1,7 +1,8 @@
 //! The part of the test kit that needs a control plane. Start reading at [`operator::Operator`].
 
 pub(crate) mod bank_env;
-pub(crate) mod chart_pod;
+mod chart_pod;
+pub(crate) mod chart_release;
 pub(crate) mod control_planes;
 pub(crate) mod failover_env;
 pub(crate) mod fault_run;
@@ -11,6 +12,7 @@ pub(crate) mod memory_limit;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod operator;
+mod operator_pod;
 pub(crate) mod peer_server;
 pub(crate) mod policies;
 pub(crate) mod prometheus_server;

@@ -3,9 +3,11 @@
 
 pub(crate) mod agent;
 mod container;
+pub(crate) mod control;
 mod environment;
 mod pod_run;
 mod probe;
+pub(crate) mod process;
 mod sources;
 mod status;
 mod volumes;
