@@ -1,6 +1,6 @@
 //! The stories of the suite in the chart's own Pod, with all that a cluster-wide release has: the gateway with its
-//! certificate, the roles of users and the admission policies. Every other test has the chart's flags and rights
-//! (`tests/kit/cluster/chart_release.rs`), in a process of its own.
+//! certificate, the roles of users and the admission policies. Every other test has a
+//! release without these (`tests/kit/cluster/chart_release.rs`).
 
 use busbar::api::v1alpha1::{BankRoute, ProviderConnection};
 use busbar::testbed::sim::AccountConfig;

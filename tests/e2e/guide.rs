@@ -1,7 +1,7 @@
 //! Runs the commands of docs/guide on a real API server, page by page, as a reader would: with the real kubectl, Helm and busbar.
 //!
-//! Different from a reader's cluster: no kubelet runs the operator's Pod, so its container runs as a process and Helm does not
-//! wait; and the banks of the manifests are simulated ones.
+//! Different from a reader's cluster: the node agent runs the operator's Pod, and the banks of the manifests are simulated ones
+//! on this machine, which the operator must be allowed to call.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use busbar::testbed::sim::{AccountConfig, BankConfig, BankHandle, Sim};
 
-use crate::chart::{Cluster, run_pod};
+use crate::chart::{Cluster, NAMESPACE};
 use crate::cluster::chart_release::helm_path;
 use crate::cluster::control_planes::{forbidden, repository};
+use crate::cluster::node::agent::NodeAgent;
 use crate::kit::banks::simulator;
 use crate::kit::binary::run_async;
 use crate::prometheus_operator::install_definitions;
@@ -106,10 +107,11 @@ async fn folder(cluster: &Cluster) -> PathBuf {
     }
     symlink(cluster.plane.kubectl_path(), bin.join("kubectl")).unwrap();
     symlink(env!("CARGO_BIN_EXE_busbar"), bin.join("busbar")).unwrap();
-    // No kubelet: the Pod never becomes ready.
+    // The simulated banks are on this machine.
     let helm = bin.join("helm");
     let script = format!(
-        "#!/usr/bin/env bash\nargs=()\nfor a; do [[ $a == --wait ]] || args+=(\"$a\"); done\nexec '{}' \"${{args[@]}}\"\n",
+        "#!/usr/bin/env bash\nmore=()\nfor a; do [[ $a != charts/busbar ]] || \
+         more=(--set 'operator.allowProviderAddresses={{127.0.0.0/8}}'); done\nexec '{}' \"$@\" \"${{more[@]}}\"\n",
         helm_path().await.display()
     );
     fs::write(&helm, script).unwrap();
@@ -136,8 +138,9 @@ async fn every_command_of_the_guide_works_in_the_order_of_its_pages() {
     let cluster = Cluster::new().await;
     let banks = Banks::start().await;
     let folder = folder(&cluster).await;
+    let images = [("busbar".to_owned(), env!("CARGO_BIN_EXE_busbar").into())].into();
+    let _node = NodeAgent::start(&cluster.plane, Some(NAMESPACE), images).await;
     let (mut run, mut left_out, mut output) = (0, 0, String::new());
-    let mut operator = None;
     for page in PAGES {
         let text = fs::read_to_string(repository(&format!("docs/guide/{page}.md"))).unwrap();
         if page == "production" {
@@ -157,10 +160,6 @@ async fn every_command_of_the_guide_works_in_the_order_of_its_pages() {
                 Block::File(name, manifest) => fs::write(folder.join(name), banks.localized(&manifest)).unwrap(),
             }
         }
-        if operator.is_none() {
-            let pod = cluster.admitted_pod().await;
-            operator = Some(run_pod(&cluster, &pod, &["--allow-provider-addresses=127.0.0.0/8"]).await);
-        }
     }
     assert!(run >= 19 && left_out <= 11, "{run} blocks run, {left_out} left out");
     // What the pages promise.
@@ -171,7 +170,6 @@ async fn every_command_of_the_guide_works_in_the_order_of_its_pages() {
     let user = "system:serviceaccount:busbar-system:busbar-operator";
     let denied = forbidden(&cluster.plane.audit(), user);
     assert!(denied.is_empty(), "{denied:#?}");
-    operator.unwrap().kill();
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::testbed::control_plane::process::ProcessSpec;
 const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,serviceaccount-controller,\
 root-ca-certificate-publisher-controller,cronjob-controller,job-controller,deployment-controller,\
 replicaset-controller,statefulset-controller,validatingadmissionpolicy-status-controller,\
-clusterrole-aggregation-controller,disruption-controller";
+clusterrole-aggregation-controller,disruption-controller,persistentvolumeclaim-protection-controller";
 
 /// Go garbage collection settings of the components: less frequent than the default, which collects whenever the heap
 /// has doubled and on two cores makes up a good part of a test's duration.

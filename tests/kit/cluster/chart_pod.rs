@@ -52,7 +52,7 @@ pub(super) async fn workload(ns: &TestNs, of_the_release: &Value, replica: &str,
     let kept = of_the_chart.into_iter().filter(|flag| !is_replaced(flag));
     *args = kept.chain(own.iter().map(|flag| json!(flag))).collect();
     extend(&mut pod["containers"][0]["env"], [json!({"name": "RUST_BACKTRACE", "value": "1"})]);
-    extend(&mut pod["containers"][0]["volumeMounts"], mounts.mounts);
+    extend(&mut pod["containers"][0]["volumeMounts"], mounts.paths);
     extend(&mut pod["volumes"], mounts.volumes);
     extend(&mut pod["securityContext"]["supplementalGroups"], mounts.groups.into_iter().map(|group| json!(group)));
     set
@@ -83,7 +83,8 @@ struct Mounts {
     /// By folder: the files that a Secret holds.
     files: BTreeMap<PathBuf, Vec<PathBuf>>,
     volumes: Vec<Value>,
-    mounts: Vec<Value>,
+    /// Where the container has them.
+    paths: Vec<Value>,
     /// Groups that may enter a folder.
     groups: Vec<u32>,
 }
@@ -106,7 +107,7 @@ impl Mounts {
                 self.groups.push(fs::metadata(path).expect("the folder").gid());
                 let volume = format!("folder-{}", self.volumes.len());
                 self.volumes.push(json!({"name": volume, "hostPath": {"path": path}}));
-                self.mounts.push(json!({"name": volume, "mountPath": path}));
+                self.paths.push(json!({"name": volume, "mountPath": path}));
             } else {
                 let files = all.into_iter().filter(|entry| entry.is_file());
                 self.files.entry(path.to_owned()).or_default().extend(files);
@@ -126,7 +127,7 @@ impl Mounts {
             let entries: Vec<(&str, &[u8])> = content.iter().map(|(name, text)| (&**name, &**text)).collect();
             ns.secret(&secret, &entries).await;
             self.volumes.push(json!({"name": volume, "secret": {"secretName": secret, "defaultMode": MODE}}));
-            self.mounts.push(json!({"name": volume, "mountPath": folder, "readOnly": true}));
+            self.paths.push(json!({"name": volume, "mountPath": folder, "readOnly": true}));
         }
     }
 }

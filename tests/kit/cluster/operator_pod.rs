@@ -6,8 +6,8 @@ use std::sync::Arc;
 use busbar::testbed::control_plane::OperatorScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::namespace::{TestNs, workload_name};
@@ -39,10 +39,12 @@ impl OperatorPod {
     /// One that does not exist yet. Installs the release if the namespace has none.
     pub(super) async fn prepare(ns: &TestNs, scope: OperatorScope, replica: &str, flags: &[&str]) -> Self {
         let release = chart_release::installed(ns, scope).await;
+        let (node, name) = (Arc::clone(ns.node().await), format!("{}-0", workload_name(replica)));
+        assert!(node.newest(ns.name(), &name).is_none(), "replica {replica} was started already: restart it");
         Self {
-            node: Arc::clone(ns.node().await),
+            node,
             namespace: ns.name().to_owned(),
-            name: format!("{}-0", workload_name(replica)),
+            name,
             workload: chart_pod::workload(ns, release, replica, flags).await,
             workloads: ns.api(),
             pods: ns.api(),
@@ -54,7 +56,6 @@ impl OperatorPod {
     /// Has a new Pod created, in place of the present one if there is any, and waits until its container has started. No
     /// process of the present one may run.
     pub(super) async fn start_new(&mut self) {
-        let present = self.node.newest(&self.namespace, &self.name).map(|container| container.uid);
         if self.uids.is_empty() {
             let name = self.workload["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             // Not with Helm's field manager: an administrator has edited it.
@@ -66,6 +67,7 @@ impl OperatorPod {
             let parameters = PatchParams::apply("e2e").force();
             self.workloads.patch(&name, &parameters, &Patch::Apply(&edit)).await.expect("the workload is accepted");
         }
+        let present = self.container.take().map(|container| container.uid);
         if let Some(uid) = &present {
             let now = DeleteParams {
                 grace_period_seconds: Some(0),

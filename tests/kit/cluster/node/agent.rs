@@ -140,7 +140,8 @@ impl NodeAgent {
         register(&client, &shared).await.expect("the node is registered");
         let lease = AbortOnDropHandle::new(tokio::spawn(renew(client.clone(), Arc::clone(&shared))));
         let pods = namespace.map_or_else(|| Api::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
-        let agent = Agent { plane: Arc::clone(plane), client, shared: Arc::clone(&shared), images, network: next_network() };
+        let agent =
+            Agent { plane: Arc::clone(plane), client, shared: Arc::clone(&shared), images, network: next_network() };
         let pods = AbortOnDropHandle::new(tokio::spawn(agent.run(pods)));
         Self { shared, _tasks: [lease, pods] }
     }

@@ -112,7 +112,8 @@ impl PodRun {
     pub(super) fn new(shared: Arc<Shared>, runtime: Runtime, pod: Pod) -> Self {
         let containers = pod.spec.iter().flat_map(|spec| spec.containers.clone()).map(ContainerRun::new).collect();
         let directory = runtime.directory.join("volumes");
-        let volumes = Volumes::new(runtime.client.clone(), runtime.place.clone(), directory, shared.claims.clone(), &pod);
+        let volumes =
+            Volumes::new(runtime.client.clone(), runtime.place.clone(), directory, shared.claims.clone(), &pod);
         let statuses = StatusBuilder::new(&runtime.place.ip, shared.clock.now().wall);
         let (next_volumes, volumes_ready, published) = (Mono::ZERO, false, None);
         Self { shared, runtime, pod, volumes, next_volumes, volumes_ready, containers, statuses, published }
@@ -339,7 +340,8 @@ impl PodRun {
                 }
                 while self.containers.iter().any(|container| container.process.is_some()) {
                     for index in 0..self.containers.len() {
-                        if let Some(status) = self.containers[index].process.as_ref().and_then(ContainerProcess::exited) {
+                        if let Some(status) = self.containers[index].process.as_ref().and_then(ContainerProcess::exited)
+                        {
                             self.ended(index, status);
                         }
                     }

@@ -244,10 +244,10 @@ fn own(path: &Path, group: u32) -> io::Result<()> {
             own(&entry?.path(), group)?;
         }
     }
-    let more = if path.is_dir() { 0o2070 } else { 0o060 };
-    let mode = fs::metadata(path)?.permissions().mode() & 0o7777;
+    let added = if path.is_dir() { 0o2070 } else { 0o060 };
+    let present = fs::metadata(path)?.permissions().mode() & 0o7777;
     chown(path, None, Some(group))?;
-    fs::set_permissions(path, Permissions::from_mode(mode | more))
+    fs::set_permissions(path, Permissions::from_mode(present | added))
 }
 
 /// Writes a volume so that a reader sees the old files or the new ones, never a mixture: each name is a link through
