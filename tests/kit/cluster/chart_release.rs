@@ -144,6 +144,7 @@ pub(super) async fn installed(ns: &TestNs, scope: OperatorScope) -> &Value {
 }
 
 async fn install(ns: &TestNs, scope: OperatorScope) -> Value {
+    assert!(ns.plane().has_controller_manager(), "no kube-controller-manager: nothing creates the Pods of the release");
     let (certificate, key) = certificate();
     ns.secret(CERTIFICATE, &[("tls.crt", certificate.as_bytes()), ("tls.key", key.as_bytes())]).await;
     // The cluster roles of a cluster-wide operator are there already, on every control plane of the tests.

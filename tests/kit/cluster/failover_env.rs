@@ -15,7 +15,7 @@ use busbar::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJo
 use busbar::clock::Clock;
 use busbar::cluster::resource::HasStatus;
 use busbar::domain::time::Mono;
-use busbar::testbed::control_plane::{AuditPosition, AuditQuery, ControlPlane, OperatorScope};
+use busbar::testbed::control_plane::{AuditPosition, AuditQuery, Component, ControlPlane, OperatorScope};
 use busbar::testbed::faults::{Fault, FaultEnv};
 use busbar::testbed::sim::BankHandle;
 use kube::ResourceExt as _;
@@ -60,6 +60,8 @@ pub(crate) struct FailoverEnv {
     pub(crate) mono: BankHandle,
     pub(crate) clock: Clock,
     may_forbid: bool,
+    /// The controllers have lost the API server, and wait for up to half a minute before they look for it again.
+    controllers_wait: bool,
 }
 
 impl Deref for FailoverEnv {
@@ -98,7 +100,17 @@ impl FailoverEnv {
             OperatorScope::Namespace => Operator::start(&banks.ns, &flags).await,
             OperatorScope::Cluster => Operator::start_cluster_wide(&banks.ns, &flags).await,
         };
-        Self { banks, fault_env, operator, a, b, mono, clock: Clock::system(), may_forbid: false }
+        Self {
+            banks,
+            fault_env,
+            operator,
+            a,
+            b,
+            mono,
+            clock: Clock::system(),
+            may_forbid: false,
+            controllers_wait: false,
+        }
     }
 
     /// Creates the objects.
@@ -128,6 +140,7 @@ impl FailoverEnv {
     /// Begins a fault.
     pub(crate) async fn begin(&mut self, fault: Fault) -> FaultRun {
         self.may_forbid |= !Fault::BY_PROXY.contains(&fault);
+        self.controllers_wait |= Fault::BY_COMPONENT.contains(&fault);
         let mut run = self.fault_run().await;
         run.fault = Some(fault);
         fault.begin(&self.fault_env).await.unwrap_or_else(|error| panic!("{fault} does not begin: {error}"));
@@ -243,6 +256,10 @@ impl FailoverEnv {
         if erase {
             self.operator.status_recorder().allow_foreign_writes();
             self.erase_statuses().await;
+        }
+        if std::mem::take(&mut self.controllers_wait) {
+            let plane = self.ns.plane();
+            plane.restart(Component::ControllerManager).await.expect("the controllers create the new Pod at once");
         }
         let b = self.b.arrivals().next;
         self.operator.restart().await;

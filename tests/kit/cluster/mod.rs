@@ -1,4 +1,11 @@
 //! The part of the test kit that needs a control plane. Start reading at [`operator::Operator`].
+//!
+//! The operator of every test is a Pod: [`chart_release`] installs the chart with Helm into the namespace of the test,
+//! [`chart_pod`] adds the flags of the test, [`operator_pod`] scales the workload up, and the [`node`] agent runs what the
+//! controllers create. Two programs run outside of a Pod, because their users start them on their own machine: the demo on an
+//! existing cluster (`tests/e2e/demo_on_cluster.rs`), and `busbar run` with invalid settings, which ends at once
+//! (`tests/e2e/runtime.rs`). `helm install --wait`, upgrades and several replicas of one workload are the subject of
+//! `tests/e2e/chart_install.rs`; here the kit waits for `/readyz` itself, which is seconds faster than the chart's probes.
 
 pub(crate) mod bank_env;
 mod chart_pod;

@@ -9,6 +9,7 @@
 //!   (`0.0.0.0:8081`, `=:8443`) gets that of the Pod. Network policies and Services have no effect.
 //! - Every Pod without a node is bound at once, and every claim is bound to a directory.
 //! - A deletion without a grace period kills at once, without SIGTERM.
+//! - A test may take over when a container that has ended starts again ([`Restarts::ByTest`]).
 //! - Init containers, probes by gRPC, declared limits of resources and `kubectl logs` or `exec` are not supported.
 //!
 //! It needs the rights to mount and to change users, so it runs as root.
