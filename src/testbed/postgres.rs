@@ -112,7 +112,8 @@ impl PostgresServer {
         let programs = programs()?;
         // Not in TMPDIR: tests on a small volume have that one on it.
         let folder = tempfile::Builder::new().prefix("busbar-postgres-").tempdir_in("/tmp").map_err(text)?.keep();
-        fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(text)?;
+        // A Pod's process reaches the socket by the group of the folder.
+        fs::set_permissions(&folder, Permissions::from_mode(0o710)).map_err(text)?;
         let mut settings = ["-c", "max_connections=300", "-c", "listen_addresses="].join("\n");
         let mut tcp_port = 0;
         if let Some(certificate) = certificate {

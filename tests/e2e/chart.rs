@@ -1,15 +1,14 @@
 //! The chart and the plain manifests on a real API server: what a render alone cannot show (`make check-chart` checks the
 //! renders). Helm is built once, on the first use.
 
-use std::ffi::OsString;
-
-use busbar::testbed::control_plane::process::{Process, ProcessSpec};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cluster::chart_pod::helm_path;
+use crate::cluster::chart_release::helm;
 use crate::cluster::control_planes::{OwnPlane, forbidden, own_empty_plane, repository};
 use crate::cluster::namespace::{KubectlOutput, kubectl};
+use crate::cluster::node::agent::NodeAgent;
+use crate::cluster::node::control::Restarts;
 use crate::kit::binary::{Finished, busbar, run_async};
 use crate::kit::wait::eventually;
 
@@ -28,13 +27,7 @@ impl Cluster {
     }
 
     pub(crate) async fn helm(&self, args: &[&str]) -> Finished {
-        let mut command = std::process::Command::new(helm_path().await);
-        command.args(args).args(["--namespace", NAMESPACE]).current_dir(repository("")).env_clear();
-        for variable in ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
-            command.env(variable, self.home.path());
-        }
-        command.env("KUBECONFIG", self.plane.admin_kubeconfig());
-        run_async(command).await
+        helm(&self.plane, args.iter().chain(&["--namespace", NAMESPACE])).await
     }
 
     pub(crate) async fn kubectl(&self, args: &[&str], input: &str) -> KubectlOutput {
@@ -188,7 +181,7 @@ async fn an_operator_with_roles_of_two_namespaces_works_and_is_denied_nothing() 
     }
     let scope = ["--set", "watch.scope=Namespaces", "--set", "watch.namespaces={payments,treasury}"];
     cluster.helm(&[&["install", "busbar", "charts/busbar"][..], &scope].concat()).await.ok();
-    let pod = cluster.admitted_pod().await;
+    cluster.admitted_pod().await;
     let check = async |timeout: &str| {
         let kubeconfig = cluster.plane.service_account_kubeconfig(NAMESPACE, "busbar-operator").await.unwrap();
         let mut command = busbar(&["check", "operator", "--timeout", timeout]);
@@ -198,7 +191,8 @@ async fn an_operator_with_roles_of_two_namespaces_works_and_is_denied_nothing() 
     let none = check("2s").await;
     assert!(!none.success() && none.stderr.contains("lease busbar-system/busbar not held"), "{}", none.stderr);
 
-    let mut operator = run_pod(&cluster, &pod, &[]).await;
+    let images = [("busbar".to_owned(), env!("CARGO_BIN_EXE_busbar").into())].into();
+    let agent = NodeAgent::start_with(&cluster.plane, Some(NAMESPACE), images, Restarts::ByTest).await;
     let working = check("60s").await.ok();
     for line in ["kinds: ok (4 served)", "definitions: ok (all fields of version ", "renewed by busbar-0_"] {
         assert!(working.contains(line), "{line:?} is not in {working}");
@@ -213,7 +207,7 @@ async fn an_operator_with_roles_of_two_namespaces_works_and_is_denied_nothing() 
     let denied = forbidden(&cluster.plane.audit(), &user);
     assert!(denied.is_empty(), "{denied:#?}");
 
-    operator.kill();
+    agent.newest(NAMESPACE, "busbar-0").expect("its container runs").process.kill();
     let killed = check("3s").await;
     let stale = "lease busbar-system/busbar not renewed by busbar-0_";
     assert!(!killed.success() && killed.stderr.contains(stale), "{}", killed.stderr);
@@ -228,30 +222,4 @@ async fn an_operator_with_roles_of_two_namespaces_works_and_is_denied_nothing() 
         if !older.success() && older.stderr.contains(named) { Ok(()) } else { Err(older.stderr) }
     })
     .await;
-}
-
-/// Runs the container of a Pod as a process: its flags, with the paths and the port of this machine, and further ones.
-pub(crate) async fn run_pod(cluster: &Cluster, pod: &Value, more: &[&str]) -> Process {
-    let kubeconfig = cluster.plane.service_account_kubeconfig(NAMESPACE, "busbar-operator").await.unwrap();
-    let metadata = |field: &str| pod["metadata"][field].as_str().unwrap().to_owned();
-    let args = pod["spec"]["containers"][0]["args"].as_array().unwrap();
-    let args = args.iter().map(|arg| {
-        let arg = arg.as_str().unwrap();
-        match arg.split('=').next() {
-            Some("--admin-address") => "--admin-address=127.0.0.1:0".to_owned(),
-            Some("--ledger") => format!("--ledger=sqlite:{}", cluster.home.path().join("busbar.db").display()),
-            _ => arg
-                .replace("$(POD_NAME)", &metadata("name"))
-                .replace("$(POD_UID)", &metadata("uid"))
-                .replace("$(POD_NAMESPACE)", &metadata("namespace")),
-        }
-    });
-    let spec = ProcessSpec {
-        name: "busbar-0".to_owned(),
-        program: env!("CARGO_BIN_EXE_busbar").into(),
-        args: args.chain(more.iter().map(|flag| (*flag).to_owned())).map(OsString::from).collect(),
-        env: vec![("BUSBAR_KUBECONFIG".to_owned(), kubeconfig.into())],
-        log: cluster.home.path().join("busbar.log"),
-    };
-    Process::spawn(cluster.plane.run_dir(), &spec).unwrap()
 }

@@ -1,6 +1,7 @@
 //! The chart's release, run by the node agent with the chart's own `ServiceAccount`, RBAC and probes: install, test,
 //! rolling upgrade, and the end of the leader.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use busbar::api::v1alpha1::{BankRoute, ProviderConnection};
@@ -14,7 +15,7 @@ use crate::chart::{Cluster, NAMESPACE};
 use crate::cluster::bank_env::{BankEnv, bank_connection, has_condition, quick_policy};
 use crate::cluster::control_planes::{forbidden, report};
 use crate::cluster::failover_env::{deleting_job, has_succeeded};
-use crate::cluster::node::agent::{ContainerChange, Images, NodeAgent};
+use crate::cluster::node::agent::{ContainerChange, Images, NodeAgent, claim_dir};
 use crate::cluster::status_recorder::StatusRecorder;
 use crate::cluster::sync_jobs::{FEED, assert_same, bank_transactions, page_requests, rows_of, slow_pages};
 use crate::kit::banks::further_arrivals;
@@ -66,6 +67,11 @@ impl Release {
         let pod = cluster.get("pod", POD).await;
         assert!(installed.success(), "{}\n{pod:#?}", installed.stderr);
         Self { cluster, agent, env }
+    }
+
+    /// The ledger, on the volume of the Pod's claim.
+    pub(crate) fn ledger(&self) -> PathBuf {
+        claim_dir(&self.cluster.plane, NAMESPACE, &format!("ledger-{POD}")).join("busbar.db")
     }
 
     /// The lease, if it is held: the holder's Pod UID and when it became the holder.
@@ -179,9 +185,7 @@ async fn a_release_installs_upgrades_and_fails_over_with_exactly_its_rights() {
 
     // The run ended, and each page of it was stored once.
     env.until(FEED, "the job ran", has_succeeded).await;
-    let claim = cluster.get("pvc", &format!("ledger-{POD}")).await.unwrap();
-    let volume = release.agent.claim(claim["metadata"]["uid"].as_str().unwrap());
-    assert_same(&rows_of(&env.ns, volume.join("busbar.db")).await, &bank_transactions(env, &mono).await);
+    assert_same(&rows_of(&env.ns, release.ledger()).await, &bank_transactions(env, &mono).await);
 
     // No status said anything else meanwhile.
     let findings = recorder.findings().await;

@@ -1,6 +1,6 @@
 //! The stories of the suite in the chart's own Pod, with all that a cluster-wide release has: the gateway with its
-//! certificate, the roles of users and the admission policies. Every other test has the chart's flags and rights
-//! (`tests/kit/cluster/chart_pod.rs`), in a process of its own.
+//! certificate, the roles of users and the admission policies. Every other test has a
+//! release without these (`tests/kit/cluster/chart_release.rs`).
 
 use busbar::api::v1alpha1::{BankRoute, ProviderConnection};
 use busbar::testbed::sim::AccountConfig;
@@ -113,9 +113,7 @@ async fn routes_jobs_calls_and_policies_work_in_the_charts_pod_and_nothing_is_de
     assert_denied(&release.cluster.kubectl(&patch, "").await, "must not be older than the installed definition");
 
     // Each row once, in the ledger on the Pod's volume.
-    let claim = release.cluster.get("pvc", &format!("ledger-{POD}")).await.unwrap();
-    let volume = release.agent.claim(claim["metadata"]["uid"].as_str().unwrap());
-    assert_same(&rows_of(&env.ns, volume.join("busbar.db")).await, &bank_transactions(env, &mono).await);
+    assert_same(&rows_of(&env.ns, release.ledger()).await, &bank_transactions(env, &mono).await);
     let findings = recorder.findings().await;
     assert!(findings.is_empty(), "{findings:#?}");
     assert_eq!(release.denied(), Vec::<String>::new());

@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use crate::cluster::bank_env::{BankEnv, bank_connection, has_condition};
-use crate::cluster::chart_pod::helm_path;
+use crate::cluster::chart_release::helm_path;
 use crate::cluster::control_planes::repository;
 use crate::cluster::operator::Operator;
 use crate::kit::banks::unavailable;

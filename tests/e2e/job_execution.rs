@@ -14,18 +14,17 @@ use serde_json::{Value, json};
 use crate::cluster::bank_env::BankEnv;
 use crate::cluster::control_planes::repository;
 use crate::cluster::namespace::kubectl;
-use crate::cluster::node::agent::NodeAgent;
 use crate::cluster::operator::Operator;
 use crate::cluster::sync_jobs::{FEED, feed_job, slow_pages};
 use crate::kit::wait::eventually;
 
-const IMAGE: &str = "busbar-sync-test:1";
+/// The image of the chart, with another tag.
+const IMAGE: &str = "busbar:sync";
 
 /// A bank, a database server with TLS, a node, and the rights of `config/rbac/jobs.yaml`.
 struct JobEnv {
     env: BankEnv,
     bank: BankHandle,
-    _agent: NodeAgent,
     _server: PostgresServer,
     folder: tempfile::TempDir,
     url: String,
@@ -49,9 +48,7 @@ impl JobEnv {
             std::fs::write(folder.path().join(name), content).unwrap();
         }
         let url = format!("postgres://{USER}@localhost:{}/ledger_0", server.tcp_port());
-        let images = [("busbar-sync-test".to_owned(), env!("CARGO_BIN_EXE_busbar").into())].into();
-        let agent = NodeAgent::start(env.ns.plane(), Some(env.ns.name()), images).await;
-        let this = Self { env, bank, _agent: agent, _server: server, folder, url };
+        let this = Self { env, bank, _server: server, folder, url };
         this.grant().await;
         this
     }

@@ -11,7 +11,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::cluster::bank_env::{BankEnv, BusbarKind, QUICK, bank_connection, condition_of};
-use crate::cluster::chart_pod::roles;
+use crate::cluster::chart_release::roles;
 use crate::cluster::control_planes::{forbidden, own_plane};
 use crate::cluster::failover_env::{deleting_job, has_succeeded};
 use crate::cluster::gateway_calls::{caller_token, get};

@@ -71,8 +71,8 @@ async fn a_lost_ledger_is_not_led_with_until_a_backup_is_restored_and_the_loss_a
     // The file is gone: the operator makes an empty one, and does not lead with it.
     operator.kill9();
     remove(&ledger);
-    operator.spawn();
-    operator.wait_announced().await;
+    operator.spawn().await;
+    operator.wait_listening().await;
     let text = until_refused(&operator).await;
     assert!(text.contains("epoch 0 of the ledger, epoch 2 of Lease"), "{text}");
     assert_eq!(operator.logs().matches("not leading: ledger behind").count(), 1, "{}", operator.log_tail());
@@ -103,8 +103,8 @@ async fn a_lost_ledger_is_not_led_with_until_a_backup_is_restored_and_the_loss_a
     // The acceptance is used up.
     operator.kill9();
     remove(&ledger);
-    operator.spawn();
-    operator.wait_announced().await;
+    operator.spawn().await;
+    operator.wait_listening().await;
     until_refused(&operator).await;
     run(busbar(&["ledger", "restore", "--from", to, &flag, "--accept-loss"])).ok();
     operator.wait_leading().await;
@@ -139,7 +139,7 @@ async fn an_ephemeral_ledger_is_led_with_although_it_was_lost() {
     until_epoch(&env, 1).await;
     operator.kill9();
     remove(&env.ns.ledger_file("a"));
-    operator.spawn();
+    operator.spawn().await;
     operator.wait_ready().await;
     operator.wait_leading().await;
     until_epoch(&env, 2).await;

@@ -1,8 +1,8 @@
 //! Busbar against a real API server and etcd. Run with `cargo test --test e2e`.
 //!
-//! One control plane is shared by the whole binary, each test has a namespace of its own. The operator is the real
-//! binary, with the service account, the rights and the flags that the chart renders; a test that needs to break the
-//! control plane starts one of its own. A missing control plane is a failure: a suite that skips itself shows nothing.
+//! One control plane is shared by the whole binary, each test has a namespace of its own. The operator is what
+//! Helm installs there: a node agent runs the Pod of the chart's workload, with the service account, the rights, the flags,
+//! the mounts and the user that the chart declares; a test that needs to break the control plane starts one of its own. A missing control plane is a failure: a suite that skips itself shows nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may panic too")]
 
 #[path = "../kit/cluster/mod.rs"]

@@ -67,7 +67,7 @@ async fn hostile_providers_end_neither_the_operator_nor_the_checks_of_others() {
 
     let limit = MemoryLimit::new(LIMIT);
     let rates = ["--gateway-caller-rate=100000/s", "--gateway-address-rate=100000/s"];
-    let mut operator = Operator::ready_within(&env.ns, &limit, &rates).await;
+    let operator = Operator::ready_within(&env.ns, &limit, &rates).await;
     let pid = operator.pid();
     let path = |connection: &str, rest: &str| format!("/api/providers/{}/{connection}/{rest}", env.ns.name());
     until_response(&operator, &path("quotes", "quote?symbol=ACME"), &token, (200, "")).await;

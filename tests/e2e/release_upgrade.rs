@@ -137,8 +137,7 @@ async fn the_first_release_is_upgraded_and_rolled_back_with_all_objects_and_rows
     env.put(&route("payouts", &candidates(&["a"]), json!({}))).await;
     until_served(&release, FIRST).await;
     assert!(image(&release).await.starts_with("busbar-first:"));
-    let claim = cluster.get("pvc", &format!("ledger-{POD}")).await.unwrap();
-    let ledger = release.agent.claim(claim["metadata"]["uid"].as_str().unwrap()).join("busbar.db");
+    let ledger = release.ledger();
     let (objects, stored) = (specs(&release).await, rows(&ledger));
     assert_eq!(stored.len(), 250);
 

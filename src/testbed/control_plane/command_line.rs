@@ -16,7 +16,7 @@ use crate::testbed::control_plane::process::ProcessSpec;
 const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,serviceaccount-controller,\
 root-ca-certificate-publisher-controller,cronjob-controller,job-controller,deployment-controller,\
 replicaset-controller,statefulset-controller,validatingadmissionpolicy-status-controller,\
-clusterrole-aggregation-controller,disruption-controller";
+clusterrole-aggregation-controller,disruption-controller,persistentvolumeclaim-protection-controller";
 
 /// Go garbage collection settings of the components: less frequent than the default, which collects whenever the heap
 /// has doubled and on two cores makes up a good part of a test's duration.
@@ -84,7 +84,7 @@ fn api_server(ports: Ports, layout: &Layout, pki: &Pki) -> Vec<String> {
         "--bind-address=127.0.0.1".into(),
         format!("--secure-port={}", ports.api_server),
         "--authorization-mode=RBAC".into(),
-        "--service-cluster-ip-range=10.0.0.0/24".into(),
+        "--service-cluster-ip-range=10.0.0.0/16".into(),
         "--allow-privileged=true".into(),
         format!("--service-account-issuer={}", ports.api_server_url()),
         path_flag("service-account-key-file", &pki.token_public_key()),

@@ -5,7 +5,6 @@
 //! clients connect to the API server directly.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -110,16 +109,6 @@ impl Proxy {
     /// `http://127.0.0.1:<port>`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
-    }
-
-    /// Writes a copy of a kubeconfig with this proxy's address, in the same directory.
-    pub fn kubeconfig(&self, original: &Path) -> Result<PathBuf, FaultError> {
-        let io = |what| move |source| FaultError::Io { what, source };
-        let text = std::fs::read_to_string(original).map_err(io("read the kubeconfig"))?;
-        let proxied = text.replace(&self.shared.target, &self.url());
-        let path = original.with_extension(format!("proxy-{}", self.address.port()));
-        std::fs::write(&path, proxied).map_err(io("write the kubeconfig"))?;
-        Ok(path)
     }
 
     /// Sets the mode for requests from now on. Open watches continue; see [`Proxy::cut_watches`].

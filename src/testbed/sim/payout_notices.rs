@@ -74,7 +74,9 @@ pub(super) async fn say(config: &NoticeConfig, order: &Noticed, clock: Clock, st
         "confirmed_at": clock.now().wall,
     });
     let url = config.url.replace(PAYOUT_ID, &order.payout_id);
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().ok()?;
+    // The receiver's certificate is of no authority in tests.
+    let client = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).timeout(PATIENCE);
+    let client = client.build().ok()?;
     let (mut answered, until) = (None, clock.mono() + LONGEST);
     while clock.mono() < until {
         let request = client.post(&url).header(CONTENT_TYPE, "application/json").bearer_auth(&config.bearer_token);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use busbar::testbed::control_plane::OperatorScope;
 
 use super::{KINDS, fail_bank_a, is_active};
-use crate::cluster::chart_pod::grant;
+use crate::cluster::chart_release::grant;
 use crate::cluster::control_planes::shared_plane;
 use crate::cluster::failover_env::FailoverEnv;
 use crate::cluster::fault_run::Expected;
@@ -26,8 +26,8 @@ async fn readyz_names_each_list_that_is_forbidden() {
         !plane.is_allowed(operator.user(), ns.name(), "list", "busbar.dev", "syncjobs").await.unwrap()
     })
     .await;
-    operator.spawn();
-    operator.wait_announced().await;
+    operator.spawn().await;
+    operator.wait_listening().await;
     eventually("each kind is named", async || {
         let (status, gates) = operator.get("/readyz").await;
         let named = |kind: &str| gates.contains(&format!("    {kind} cannot be listed: "));

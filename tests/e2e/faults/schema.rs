@@ -25,7 +25,7 @@ async fn missing_crds_are_waited_for() {
     let plane = own_plane_without_crds().await;
     let mut env = FailoverEnv::empty(&plane, "late", OperatorScope::Namespace, &[]).await;
     let mut run = env.fault_run_without_kinds();
-    env.operator.wait_announced().await;
+    env.operator.wait_listening().await;
     eventually("the gates name what is missing", async || {
         let (status, gates) = env.operator.get("/readyz").await;
         assert_eq!(status, 503, "ready without its kinds: {gates}");

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::session::Session;
 use super::surroundings::{PASSWORD, Surroundings};
 use crate::chart::{Cluster, NAMESPACE};
-use crate::cluster::chart_pod::helm_path;
+use crate::cluster::chart_release::helm_path;
 use crate::cluster::control_planes::repository;
 use crate::cluster::node::agent::NodeAgent;
 use crate::kit::binary::run_async;

@@ -20,7 +20,7 @@ use super::random::SoakEnv;
 use super::terminated_refresh::terminated_during_refresh;
 use super::{RandomPlan, only_fault};
 use crate::cluster::bank_env::secret_name;
-use crate::cluster::chart_pod::grant;
+use crate::cluster::chart_release::grant;
 use crate::cluster::control_planes::repository;
 use crate::cluster::namespace::{kubectl, object_api};
 use crate::cluster::operator::Operator;

@@ -5,7 +5,9 @@
 //! [outcome](super::fault_run::FaultOutcome).
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use busbar::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJo
 use busbar::clock::Clock;
 use busbar::cluster::resource::HasStatus;
 use busbar::domain::time::Mono;
-use busbar::testbed::control_plane::{AuditPosition, AuditQuery, ControlPlane, OperatorScope};
+use busbar::testbed::control_plane::{AuditPosition, AuditQuery, Component, ControlPlane, OperatorScope};
 use busbar::testbed::faults::{Fault, FaultEnv};
 use busbar::testbed::sim::BankHandle;
 use kube::ResourceExt as _;
@@ -21,9 +23,8 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::bank_env::{BankEnv, bank_connection, mono_connection, quick_policy};
-use super::chart_pod;
 use super::fault_run::FaultRun;
-use super::namespace::object_api;
+use super::namespace::{TestNs, object_api};
 use super::operator::Operator;
 use crate::kit::metrics;
 use crate::kit::objects::{candidates, job, route};
@@ -59,6 +60,8 @@ pub(crate) struct FailoverEnv {
     pub(crate) mono: BankHandle,
     pub(crate) clock: Clock,
     may_forbid: bool,
+    /// The controllers have lost the API server, and wait for up to half a minute before they look for it again.
+    controllers_wait: bool,
 }
 
 impl Deref for FailoverEnv {
@@ -90,15 +93,24 @@ impl FailoverEnv {
         let fault_env = FaultEnv::new(Arc::clone(plane)).await.expect("a proxy");
         let (a, b) = (banks.bank_with_secret("a").await, banks.bank_with_secret("b").await);
         let mono = banks.mono_with_secret("mono", |c| c).await;
-        let identity = chart_pod::grant(&banks.ns, scope).await;
-        let kubeconfig = fault_env.proxy.kubeconfig(&identity.kubeconfig).expect("a kubeconfig");
+        let kubeconfig = proxied(&banks.ns, &fault_env.proxy.url());
         let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
         let flags: Vec<&str> = [kubeconfig.as_str()].into_iter().chain(flags.iter().copied()).collect();
         let operator = match scope {
             OperatorScope::Namespace => Operator::start(&banks.ns, &flags).await,
             OperatorScope::Cluster => Operator::start_cluster_wide(&banks.ns, &flags).await,
         };
-        Self { banks, fault_env, operator, a, b, mono, clock: Clock::system(), may_forbid: false }
+        Self {
+            banks,
+            fault_env,
+            operator,
+            a,
+            b,
+            mono,
+            clock: Clock::system(),
+            may_forbid: false,
+            controllers_wait: false,
+        }
     }
 
     /// Creates the objects.
@@ -128,6 +140,7 @@ impl FailoverEnv {
     /// Begins a fault.
     pub(crate) async fn begin(&mut self, fault: Fault) -> FaultRun {
         self.may_forbid |= !Fault::BY_PROXY.contains(&fault);
+        self.controllers_wait |= Fault::BY_COMPONENT.contains(&fault);
         let mut run = self.fault_run().await;
         run.fault = Some(fault);
         fault.begin(&self.fault_env).await.unwrap_or_else(|error| panic!("{fault} does not begin: {error}"));
@@ -244,6 +257,10 @@ impl FailoverEnv {
             self.operator.status_recorder().allow_foreign_writes();
             self.erase_statuses().await;
         }
+        if std::mem::take(&mut self.controllers_wait) {
+            let plane = self.ns.plane();
+            plane.restart(Component::ControllerManager).await.expect("the controllers create the new Pod at once");
+        }
         let b = self.b.arrivals().next;
         self.operator.restart().await;
         let objects = self.statuses().await;
@@ -278,6 +295,22 @@ impl FailoverEnv {
         }
         self.operator.finish(&self.banks.ns).await;
     }
+}
+
+/// A kubeconfig that directs a Pod to the proxy of a namespace, with the token of its own account.
+fn proxied(ns: &TestNs, url: &str) -> PathBuf {
+    let folder = ns.plane().run_dir().path().join("kubeconfigs").join(ns.name());
+    fs::create_dir_all(&folder).expect("a folder");
+    let token = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
+        "clusters": [{"name": "proxy", "cluster": {"server": url}}],
+        "users": [{"name": "pod", "user": {"tokenFile": token}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "pod", "namespace": ns.name()}}],
+    });
+    let file = folder.join("kubeconfig");
+    fs::write(&file, kubeconfig.to_string()).expect("written");
+    file
 }
 
 /// The job `feed`, whose rows are deleted with it.

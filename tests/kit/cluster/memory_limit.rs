@@ -1,26 +1,25 @@
-//! A limit on the memory of one process, as a container has it: a cgroup of its own.
+//! A limit on the memory of a container's process: a cgroup of its own.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use busbar::testbed::control_plane::OperatorScope;
 use busbar::testbed::control_plane::process::ProcessSpec;
 
 use super::control_planes::report;
-use super::namespace::TestNs;
-use super::operator::Operator;
 
 /// Where cgroup v1 has its memory controller.
 const V1: &str = "/sys/fs/cgroup/memory";
 /// Where cgroup v2 is mounted.
 const V2: &str = "/sys/fs/cgroup";
 
-/// A limit, and the cgroup that enforces it; removed when it is dropped.
+/// A limit, and the cgroup that enforces it; removed when the last clone is dropped.
+#[derive(Clone)]
 pub(crate) struct MemoryLimit {
     bytes: u64,
-    group: Option<Group>,
+    group: Option<Arc<Group>>,
 }
 
 struct Group {
@@ -51,7 +50,7 @@ impl MemoryLimit {
                 "NO MEMORY CGROUP can be made here: the operator runs under prlimit --data instead, which is weaker",
             );
         }
-        Self { bytes, group }
+        Self { bytes, group: group.map(Arc::new) }
     }
 
     /// The same process, within the limit from its first byte.
@@ -84,17 +83,6 @@ impl MemoryLimit {
     }
 }
 
-impl Operator {
-    /// Starts one with limited memory, and waits until it is ready.
-    pub(crate) async fn ready_within(ns: &TestNs, limit: &MemoryLimit, extra: &[&str]) -> Self {
-        let mut operator = Self::prepare(ns, OperatorScope::Namespace, "a", extra).await;
-        operator.spec = limit.applied_to(operator.spec.clone());
-        let mut operator = operator.spawned();
-        operator.wait_ready().await;
-        operator
-    }
-}
-
 /// Creates a group and sets its limits; `None` if that is not possible.
 fn group(parent: &Path, name: &str, limits: &[(&str, u64)]) -> Option<PathBuf> {
     let path = parent.join(name);
@@ -109,10 +97,8 @@ fn group(parent: &Path, name: &str, limits: &[(&str, u64)]) -> Option<PathBuf> {
     set.then_some(path)
 }
 
-impl Drop for MemoryLimit {
+impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(group) = &self.group {
-            drop(fs::remove_dir(&group.path));
-        }
+        drop(fs::remove_dir(&self.path));
     }
 }

@@ -16,9 +16,12 @@ use kube::discovery::ApiResource;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::control_planes::shared_plane;
+use super::node::agent::{NodeAgent, claim_dir};
+use super::node::control::Restarts;
 
 /// What a kubectl printed.
 #[derive(Clone, Debug)]
@@ -55,6 +58,17 @@ pub(crate) struct TestNs {
     plane: Arc<ControlPlane>,
     client: Client,
     canaries: Arc<Canaries>,
+    node: OnceCell<Arc<NodeAgent>>,
+    /// The workload of the chart's release, when it is installed here.
+    pub(super) workload: OnceCell<Value>,
+}
+
+/// The image that the chart names, without its tag.
+const IMAGE: &str = "busbar";
+
+/// The name of the `StatefulSet` of a replica: that of the chart's release, or one like it.
+pub(super) fn workload_name(replica: &str) -> String {
+    if replica == "a" { "busbar".to_owned() } else { format!("busbar-{replica}") }
 }
 
 impl TestNs {
@@ -73,7 +87,8 @@ impl TestNs {
             ..Namespace::default()
         };
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await.expect("the namespace is new");
-        Self { name, plane: Arc::clone(plane), client, canaries: Arc::new(Canaries::new()) }
+        let (node, workload) = Default::default();
+        Self { name, plane: Arc::clone(plane), client, canaries: Arc::new(Canaries::new()), node, workload }
     }
 
     /// Its name.
@@ -96,14 +111,24 @@ impl TestNs {
         &self.canaries
     }
 
-    /// Where the files of a replica of this namespace's operator are.
-    pub(crate) fn operator_dir(&self, replica: &str) -> PathBuf {
-        self.plane.run_dir().path().join("operators").join(&self.name).join(replica)
+    /// The node on which the Pods of this namespace run. The first caller starts it; a container that has ended starts again
+    /// when the test says so.
+    pub(crate) async fn node(&self) -> &Arc<NodeAgent> {
+        let start = async || {
+            let images = [(IMAGE.to_owned(), env!("CARGO_BIN_EXE_busbar").into())].into();
+            Arc::new(NodeAgent::start_with(&self.plane, Some(&self.name), images, Restarts::ByTest).await)
+        };
+        self.node.get_or_init(start).await
     }
 
-    /// The ledger of that replica, in a folder of its own.
+    /// The claim of a replica's ledger.
+    pub(super) fn ledger_claim(replica: &str) -> String {
+        format!("ledger-{}-0", workload_name(replica))
+    }
+
+    /// The ledger of that replica: a file in the directory of its claim.
     pub(crate) fn ledger_file(&self, replica: &str) -> PathBuf {
-        self.operator_dir(replica).join("ledger").join("busbar.db")
+        claim_dir(&self.plane, &self.name, &Self::ledger_claim(replica)).join("busbar.db")
     }
 
     /// The flag that makes an operator or a command use that ledger.

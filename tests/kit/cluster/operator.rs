@@ -1,22 +1,23 @@
-//! The operator under test: the real binary, with the flags, the service account and the rights of the chart.
+//! The operator under test: the chart's release, whose Pod the node agent runs with the `ServiceAccount`, the rights, the
+//! mounts and the user that the chart declares.
 //!
 //! Every test ends with [`Operator::finish`], which searches everything that the operator has written for the planted
 //! secrets, stops it, checks every status that a [`StatusRecorder`] saw, and fails for every request that RBAC forbade.
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::testbed::control_plane::process::{Process, ProcessSpec, Signal};
+use busbar::testbed::control_plane::process::Signal;
 use busbar::testbed::control_plane::{AuditLog, AuditQuery, ControlPlane, OperatorScope};
-use serde::Deserialize;
 
-use super::chart_pod;
+use super::chart_release;
 use super::control_planes::forbidden;
+use super::memory_limit::MemoryLimit;
 use super::namespace::TestNs;
+use super::node::process::ContainerProcess;
+use super::operator_pod::OperatorPod;
 use super::status_recorder::StatusRecorder;
 use crate::kit::http::client_with_timeout;
 use crate::kit::metrics;
@@ -39,21 +40,18 @@ const WORK_SERIES: [&str; 4] = [
     "busbar_sync_runs_total",
 ];
 
-/// What the operator writes when its ports are bound.
-#[derive(Deserialize)]
-struct Announcement {
-    admin: String,
-    gateway: Option<String>,
-}
+/// The ports that the chart declares.
+const ADMIN_PORT: u16 = 8081;
+const GATEWAY_PORT: u16 = 8443;
 
 /// A running (or killed) operator of one namespace.
 pub(crate) struct Operator {
-    pub(super) spec: ProcessSpec,
-    /// What runs in the present Pod.
-    in_pod: Option<ProcessSpec>,
-    announce: PathBuf,
-    process: Option<Process>,
+    pod: OperatorPod,
+    /// Until it was killed or has exited.
+    process: Option<ContainerProcess>,
+    /// Host and port of the admin server, once that has answered.
     admin: Option<String>,
+    /// The URL of the gateway, likewise.
     gateway: Option<String>,
     user: String,
     namespace: String,
@@ -79,43 +77,30 @@ impl Operator {
 
     /// One of several replicas: the same account and lease, files of its own.
     pub(crate) async fn start_replica(ns: &TestNs, replica: &str, extra: &[&str]) -> Self {
-        Self::prepare(ns, OperatorScope::Namespace, replica, extra).await.spawned()
+        Self::prepare(ns, OperatorScope::Namespace, replica, extra).await.spawned().await
     }
 
     /// One that serves every namespace. Only on a control plane of the test's own, or it would serve other tests too.
     pub(crate) async fn start_cluster_wide(ns: &TestNs, extra: &[&str]) -> Self {
-        Self::prepare(ns, OperatorScope::Cluster, "a", extra).await.spawned()
+        Self::prepare(ns, OperatorScope::Cluster, "a", extra).await.spawned().await
+    }
+
+    /// Starts one with limited memory, and waits until it is ready.
+    pub(crate) async fn ready_within(ns: &TestNs, limit: &MemoryLimit, extra: &[&str]) -> Self {
+        ns.node().await.limit_memory(limit.clone());
+        Self::ready(ns, extra).await
     }
 
     /// One that is not started yet.
-    pub(super) async fn prepare(ns: &TestNs, scope: OperatorScope, replica: &str, extra: &[&str]) -> Self {
-        let plane = Arc::clone(ns.plane());
-        let identity = chart_pod::grant(ns, scope).await;
-        let directory = ns.operator_dir(replica);
-        fs::create_dir_all(&directory).expect("a directory for the operator");
-        for owner in [replica, "a"] {
-            let ledger = ns.ledger_file(owner);
-            fs::create_dir_all(ledger.parent().expect("a folder")).expect("a directory for the ledger");
-        }
-        let announce = directory.join("announce.json");
-        let flags = [
-            format!("--kubeconfig={}", identity.kubeconfig.display()),
-            "--admin-address=127.0.0.1:0".to_owned(),
-            "--gateway-address=127.0.0.1:0".to_owned(),
-            ns.ledger_flag(replica),
-            format!("--announce-file={}", announce.display()),
-        ];
-        let spec = chart_pod::process(ns, scope, replica, &flags, extra).await;
+    async fn prepare(ns: &TestNs, scope: OperatorScope, replica: &str, extra: &[&str]) -> Self {
         Self {
-            spec,
-            in_pod: None,
-            announce,
+            pod: OperatorPod::prepare(ns, scope, replica, extra).await,
             process: None,
             admin: None,
             gateway: None,
-            user: identity.user,
+            user: chart_release::user(ns),
             namespace: ns.name().to_owned(),
-            plane,
+            plane: Arc::clone(ns.plane()),
             http: client_with_timeout(Duration::from_secs(10)),
             status_recorder: StatusRecorder::of(ns),
             may_be_forbidden: false,
@@ -123,23 +108,16 @@ impl Operator {
         }
     }
 
-    pub(super) fn spawned(mut self) -> Self {
-        self.spawn();
+    async fn spawned(mut self) -> Self {
+        self.spawn().await;
         self
     }
 
     /// Starts it in a new Pod.
-    pub(crate) fn spawn(&mut self) {
-        let spec = chart_pod::in_new_pod(&self.spec);
-        self.start_process(&spec);
-        self.in_pod = Some(spec);
-    }
-
-    fn start_process(&mut self, spec: &ProcessSpec) {
-        // The announcement of the previous process names a port that is closed.
-        drop(fs::remove_file(&self.announce));
-        self.admin = None;
-        self.process = Some(Process::spawn(self.plane.run_dir(), spec).expect("it starts"));
+    pub(crate) async fn spawn(&mut self) {
+        self.kill9();
+        self.pod.start_new().await;
+        self.process = self.pod.process();
     }
 
     /// Waits until `/readyz` answers 200; fails at once, with the log, if the process exits.
@@ -152,7 +130,7 @@ impl Operator {
         let clock = Clock::system();
         let began = clock.mono();
         loop {
-            let status = self.process.as_mut().ok_or("the operator was killed")?.exited();
+            let status = self.process.as_ref().ok_or("the operator was killed")?.exited();
             if let Some(status) = status {
                 return Err(format!("the operator exited ({status}) before it was ready:\n{}", self.log_tail()));
             }
@@ -167,22 +145,19 @@ impl Operator {
     }
 
     async fn is_ready(&mut self) -> bool {
-        if self.admin.is_none() {
-            // Written under another name and renamed: it is complete or absent.
-            if let Ok(text) = fs::read(&self.announce) {
-                let announced: Announcement = serde_json::from_slice(&text).expect("the announcement is JSON");
-                (self.admin, self.gateway) = (Some(announced.admin), announced.gateway);
-            }
+        let Some(ip) = self.pod.ip() else { return false };
+        let admin = format!("{ip}:{ADMIN_PORT}");
+        let answer = self.get_from(&admin, "/readyz").await;
+        if answer.is_some() {
+            self.gateway = Some(format!("https://{ip}:{GATEWAY_PORT}"));
+            self.admin = Some(admin);
         }
-        match self.try_get("/readyz").await {
-            Some((status, _)) => status == 200,
-            None => false,
-        }
+        answer.is_some_and(|(status, _)| status == 200)
     }
 
     /// Waits until the admin server listens, ready or not.
-    pub(crate) async fn wait_announced(&mut self) {
-        eventually("the operator announces its address", async || {
+    pub(crate) async fn wait_listening(&mut self) {
+        eventually("the admin server listens", async || {
             self.is_ready().await;
             if self.admin.is_some() { Ok(()) } else { Err(self.log_tail()) }
         })
@@ -197,19 +172,23 @@ impl Operator {
         (response.status().as_u16(), response.text().await.unwrap_or_default())
     }
 
-    /// Where the admin server listens, `127.0.0.1:<port>`.
+    /// Where the admin server listens: the Pod's address and the chart's port.
     pub(crate) fn admin(&self) -> &str {
         self.admin.as_deref().expect("wait_ready was called")
     }
 
-    /// Where the gateway is reached, `http://127.0.0.1:<port>`.
+    /// Where the gateway is reached, `https://<the Pod's address>:<the chart's port>`. Its certificate is of no authority.
     pub(crate) fn gateway(&self) -> &str {
-        self.gateway.as_deref().expect("it has a gateway, and wait_ready was called")
+        self.gateway.as_deref().expect("wait_ready was called")
     }
 
     /// Status and body of a response of the admin server; `None` if there is none.
     pub(crate) async fn try_get(&self, path: &str) -> Option<(u16, String)> {
-        let response = self.http.get(format!("http://{}{path}", self.admin.as_deref()?)).send().await.ok()?;
+        self.get_from(self.admin.as_deref()?, path).await
+    }
+
+    async fn get_from(&self, admin: &str, path: &str) -> Option<(u16, String)> {
+        let response = self.http.get(format!("http://{admin}{path}")).send().await.ok()?;
         let status = response.status().as_u16();
         response.text().await.ok().map(|text| (status, text))
     }
@@ -229,9 +208,9 @@ impl Operator {
         metrics::value(&self.metrics().await, name, labels)
     }
 
-    /// Its stdout and stderr so far, of all its processes.
+    /// Its stdout and stderr so far, of all its Pods.
     pub(crate) fn logs(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.spec.log).unwrap_or_default()).into_owned()
+        self.pod.logs()
     }
 
     /// The end of its log.
@@ -242,13 +221,13 @@ impl Operator {
     }
 
     /// How it exited, if it exited by itself.
-    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
-        self.process.as_mut()?.exited()
+    pub(crate) fn exited(&self) -> Option<ExitStatus> {
+        self.process.as_ref()?.exited()
     }
 
     /// Its process id while it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::pid)
+        self.process.as_ref().map(ContainerProcess::pid)
     }
 
     /// Its user in the audit log.
@@ -273,17 +252,17 @@ impl Operator {
 
     /// SIGSTOP: its connections stay open and its lease expires.
     pub(crate) fn pause(&self) {
-        self.process.as_ref().expect("it runs").signal(Signal::Stop).expect("SIGSTOP");
+        self.process.as_ref().expect("it runs").signal(Signal::Stop);
     }
 
     /// SIGCONT.
     pub(crate) fn resume(&self) {
-        self.process.as_ref().expect("it runs").signal(Signal::Cont).expect("SIGCONT");
+        self.process.as_ref().expect("it runs").signal(Signal::Cont);
     }
 
-    /// SIGKILL; the process is gone when this returns.
+    /// SIGKILL; the process is gone when this returns, and does not come back by itself.
     pub(crate) fn kill9(&mut self) {
-        if let Some(mut process) = self.process.take() {
+        if let Some(process) = self.process.take() {
             process.kill();
         }
         self.admin = None;
@@ -293,15 +272,15 @@ impl Operator {
     pub(crate) async fn begin_sigterm(&self) {
         let begun = || self.logs().matches("shutting down: signal received").count();
         let before = begun();
-        self.process.as_ref().expect("it runs").signal(Signal::Term).expect("SIGTERM");
+        self.process.as_ref().expect("it runs").signal(Signal::Term);
         let begun = async || begun() > before;
         eventually("the operator begins to shut down", begun).await;
     }
 
     /// SIGTERM, and its exit status; panics if it does not exit within the grace period.
     pub(crate) async fn sigterm(&mut self) -> ExitStatus {
-        let mut process = self.process.take().expect("it runs");
-        process.signal(Signal::Term).expect("SIGTERM");
+        let process = self.process.take().expect("it runs");
+        process.signal(Signal::Term);
         let status = process.wait(GRACE).await;
         self.admin = None;
         status.unwrap_or_else(|| panic!("still running {GRACE:?} after SIGTERM; log:\n{}", self.log_tail()))
@@ -309,7 +288,7 @@ impl Operator {
 
     /// Waits until the operator exits by itself.
     pub(crate) async fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
-        let status = self.process.as_mut().expect("it runs").wait(deadline).await;
+        let status = self.process.as_ref().expect("it runs").wait(deadline).await;
         let status = status.unwrap_or_else(|| panic!("still running after {deadline:?}; log:\n{}", self.log_tail()));
         self.process = None;
         self.admin = None;
@@ -320,15 +299,14 @@ impl Operator {
     /// it has the identity of its predecessor, and its leases.
     pub(crate) async fn restart_in_pod(&mut self) {
         self.kill9();
-        let spec = self.in_pod.clone().expect("it was started");
-        self.start_process(&spec);
+        self.pod.restart_container().await;
+        self.process = self.pod.process();
         self.wait_ready().await;
     }
 
     /// Starts it again in a new Pod, with the same flags and files, after SIGKILL if it runs, and waits until it is ready.
     pub(crate) async fn restart(&mut self) {
-        self.kill9();
-        self.spawn();
+        self.spawn().await;
         self.wait_ready().await;
     }
 

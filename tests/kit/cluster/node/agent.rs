@@ -9,14 +9,17 @@
 //!   (`0.0.0.0:8081`, `=:8443`) gets that of the Pod. Network policies and Services have no effect.
 //! - Every Pod without a node is bound at once, and every claim is bound to a directory.
 //! - A deletion without a grace period kills at once, without SIGTERM.
-//! - Init containers, probes by gRPC, limits of resources, `kubectl logs` and `port-forward` are not supported; `exec` is.
+//! - A test may take over when a container that has ended starts again ([`Restarts::ByTest`]).
+//! - Init containers, probes by gRPC, declared limits of resources, `kubectl logs` and `port-forward` are not supported;
+//!   `exec` is.
 //!
 //! It needs the rights to mount and to change users, so it runs as root.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use busbar::clock::Clock;
@@ -36,10 +39,12 @@ use uuid::Uuid;
 
 pub(crate) use super::container::Images;
 use super::container::Runtime;
+use super::control::{Control, Restarts, StartedContainer};
 use super::environment::Place;
 use super::exec::{ExecServer, FEATURE, RunningContainers};
 use super::pod_run::{Observed, PodRun};
 use super::status::text;
+use crate::cluster::memory_limit::MemoryLimit;
 
 /// Field manager of what the agent applies.
 const MANAGER: &str = "node-agent";
@@ -47,6 +52,9 @@ const MANAGER: &str = "node-agent";
 /// Interval of renewals of the node's lease, and its duration, as a kubelet's.
 const RENEW: Duration = Duration::from_secs(10);
 const LEASE_SECONDS: i32 = 40;
+
+/// How long a request may take: an API server that hangs must not keep a node from looking at its processes.
+pub(super) const REQUEST: Duration = Duration::from_secs(5);
 
 /// Pause after a failed request or watch.
 const RETRY: Duration = Duration::from_millis(200);
@@ -78,14 +86,18 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     node: String,
     directory: PathBuf,
+    /// Where the directories of claims are. They outlive a node.
+    pub(super) claims: PathBuf,
+    pub(super) control: Control,
     pub(super) running: Arc<RunningContainers>,
     events: Mutex<Vec<ContainerEvent>>,
+    memory_limit: Mutex<Option<MemoryLimit>>,
 }
 
 impl Shared {
-    /// Where the directories of claims are.
-    pub(super) fn claims(&self) -> PathBuf {
-        self.directory.join("claims")
+    /// The limit for the containers that are started from now on.
+    pub(super) fn memory_limit(&self) -> Option<MemoryLimit> {
+        self.memory_limit.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn report(&self, event: ContainerEvent) {
@@ -103,23 +115,41 @@ pub(crate) struct NodeAgent {
 impl NodeAgent {
     /// Starts an agent for the Pods of `namespace`, or of all namespaces.
     pub(crate) async fn start(plane: &Arc<ControlPlane>, namespace: Option<&str>, images: Images) -> Self {
+        Self::start_with(plane, namespace, images, Restarts::ByPolicy).await
+    }
+
+    /// The same; `restarts` says who starts a container again that has ended.
+    pub(crate) async fn start_with(
+        plane: &Arc<ControlPlane>,
+        namespace: Option<&str>,
+        images: Images,
+        restarts: Restarts,
+    ) -> Self {
         let allowed = Command::new("unshare").args(["--mount", "true"]).output();
         let allowed = allowed.is_ok_and(|output| output.status.success());
         assert!(
             allowed,
             "mount namespace not allowed: the node agent needs root; run the tests as root or in a container"
         );
-        let random = Uuid::new_v4();
-        let node = format!("node-{}", &random.simple().to_string()[..6]);
-        let directory = plane.run_dir().path().join(&node);
+        let node = format!("node-{}", &Uuid::new_v4().simple().to_string()[..6]);
         let running = Arc::<RunningContainers>::default();
         let exec = ExecServer::start(Arc::clone(&running), plane.ca_pem()).await;
-        let shared = Arc::new(Shared { clock: Clock::system(), node, directory, running, events: Mutex::default() });
+        let shared = Arc::new(Shared {
+            clock: Clock::system(),
+            directory: plane.run_dir().path().join(&node),
+            claims: claims(plane),
+            node,
+            control: Control::new(restarts),
+            running,
+            events: Mutex::default(),
+            memory_limit: Mutex::default(),
+        });
         let client = plane.client().expect("an admin client");
         register(&client, &shared, exec.port).await.expect("the node is registered");
         let lease = AbortOnDropHandle::new(tokio::spawn(renew(client.clone(), Arc::clone(&shared))));
         let pods = namespace.map_or_else(|| Api::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
-        let agent = Agent { plane: Arc::clone(plane), client, shared: Arc::clone(&shared), images, network: random };
+        let agent =
+            Agent { plane: Arc::clone(plane), client, shared: Arc::clone(&shared), images, network: next_network() };
         let pods = AbortOnDropHandle::new(tokio::spawn(agent.run(pods)));
         Self { shared, _exec: exec, _tasks: [lease, pods] }
     }
@@ -144,9 +174,19 @@ impl NodeAgent {
         self.events(namespace, pod).iter().filter_map(code).collect()
     }
 
-    /// The directory of a claim with this UID.
-    pub(crate) fn claim(&self, uid: &str) -> PathBuf {
-        self.shared.claims().join(uid)
+    /// The container of this Pod's name that was started last.
+    pub(crate) fn newest(&self, namespace: &str, pod: &str) -> Option<StartedContainer> {
+        self.shared.control.newest(namespace, pod)
+    }
+
+    /// Starts the container of this Pod again, which has ended: the test's part with [`Restarts::ByTest`].
+    pub(crate) fn restart(&self, pod_uid: &str) {
+        self.shared.control.release(pod_uid);
+    }
+
+    /// Limits the memory of the containers that are started from now on.
+    pub(crate) fn limit_memory(&self, limit: MemoryLimit) {
+        *self.shared.memory_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
     }
 
     /// The output of a container so far, of all its processes.
@@ -154,6 +194,26 @@ impl NodeAgent {
         let path = self.shared.directory.join(pod_uid).join(format!("{container}.log"));
         String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
     }
+}
+
+/// Where the directories of the claims of a control plane are.
+fn claims(plane: &ControlPlane) -> PathBuf {
+    plane.run_dir().path().join("claims")
+}
+
+/// The directory of a claim, which is the same for every node, and also before the claim exists.
+pub(crate) fn claim_dir(plane: &ControlPlane, namespace: &str, claim: &str) -> PathBuf {
+    claims(plane).join(namespace).join(claim)
+}
+
+/// A network for the Pods of one node: the second and third byte of their addresses. No two nodes of this process have the
+/// same one; those of other processes begin elsewhere.
+fn next_network() -> (u8, u8) {
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(Uuid::new_v4().as_fields().0));
+    // 127.0 and 127.255 are left to others.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) % (254 * 256);
+    let [_, _, high, low] = number.to_be_bytes();
+    (high + 1, low)
 }
 
 /// Applies the Node and its status, with the port of the server for commands.
@@ -197,8 +257,8 @@ struct Agent {
     client: Client,
     shared: Arc<Shared>,
     images: Images,
-    /// Random bytes, so that the addresses of two agents differ.
-    network: Uuid,
+    /// See [`next_network`].
+    network: (u8, u8),
 }
 
 impl Agent {
@@ -207,7 +267,7 @@ impl Agent {
         // The Pods since the last list, which begins with `Init`.
         let mut listed = HashSet::new();
         let mut pods = JoinSet::new();
-        let mut count = 0;
+        let mut count: u8 = 0;
         let mut events = watcher::watcher(api, watcher::Config::default()).boxed();
         while let Some(event) = events.next().await {
             match event {
@@ -221,7 +281,8 @@ impl Agent {
                             if let Some(observed) = running.get(&uid) {
                                 observed.send_replace(Observed::Present(Box::new(pod)));
                             } else {
-                                count += 1;
+                                // The address of the first of 254 Pods is free again by then.
+                                count = count % 254 + 1;
                                 let run = PodRun::new(Arc::clone(&self.shared), self.runtime(&uid, count), pod.clone());
                                 let (sender, receiver) = watch::channel(Observed::Present(Box::new(pod)));
                                 running.insert(uid, sender);
@@ -250,10 +311,9 @@ impl Agent {
     }
 
     /// What the containers of a Pod need. Addresses are those of a network of the agent's own within 127.0.0.0/8.
-    fn runtime(&self, uid: &str, count: u16) -> Runtime {
-        let [a, b, ..] = *self.network.as_bytes();
-        let [high, low] = count.to_be_bytes();
-        let ip = format!("127.{}.{}.{low}", 16 + a % 224, b.wrapping_add(high));
+    fn runtime(&self, uid: &str, count: u8) -> Runtime {
+        let (high, low) = self.network;
+        let ip = format!("127.{high}.{low}.{count}");
         let address = self.plane.url().trim_start_matches("https://");
         let (host, port) = address.rsplit_once(':').unwrap_or((address, "443"));
         Runtime {
@@ -277,6 +337,6 @@ impl Agent {
             .header("content-type", "application/json")
             .body(binding.to_string().into_bytes())
             .expect("a request");
-        drop(self.client.request_text(request).await);
+        drop(tokio::time::timeout(REQUEST, self.client.request_text(request)).await);
     }
 }

@@ -12,7 +12,9 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::Client;
 
 use super::environment::{Place, environment, expand};
+use super::process::ContainerProcess;
 use super::volumes::Volumes;
+use crate::cluster::memory_limit::MemoryLimit;
 
 /// Makes the container's root and starts its process in it.
 const SCRIPT: &str = include_str!("container.sh");
@@ -89,7 +91,8 @@ impl Runtime {
         pod: &Pod,
         container: &Container,
         volumes: &Volumes,
-    ) -> Result<Process, StartError> {
+        limit: Option<MemoryLimit>,
+    ) -> Result<ContainerProcess, StartError> {
         let image = self.image(container)?;
         let user = User::of(pod, container)?;
         let variables = environment(&self.client, pod, container, &self.place).await.map_err(StartError::config)?;
@@ -126,7 +129,12 @@ impl Runtime {
             env: Vec::new(),
             log: self.log(&container.name),
         };
+        let spec = match limit {
+            Some(limit) => limit.applied_to(spec),
+            None => spec,
+        };
         Process::spawn(&self.run, &spec)
+            .map(ContainerProcess::new)
             .map_err(|error| StartError { reason: "StartError", message: error.to_string() })
     }
 
@@ -151,7 +159,12 @@ impl Runtime {
 }
 
 /// A command that runs in a running container, as its user, with its environment.
-pub(super) fn exec(process: &Process, pod: &Pod, container: &Container, command: &[String]) -> tokio::process::Command {
+pub(super) fn exec(
+    process: &ContainerProcess,
+    pod: &Pod,
+    container: &Container,
+    command: &[String],
+) -> tokio::process::Command {
     exec_in(process.pid(), pod, container, command)
 }
 

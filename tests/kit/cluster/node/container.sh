@@ -3,13 +3,14 @@
 # Arguments: ROOT (an empty directory) IMAGE-FILE WORKING-DIRECTORY ro|rw UID GID --groups=GIDS|--clear-groups COUNT,
 # then COUNT times SOURCE MOUNT-PATH ro|rw, then the command.
 #
-# The container's root is new and in memory: the system's programs and libraries (read-only), the image's file under
-# /image, the mounts, and nothing else of this machine. No capability is left, and none can be regained.
+# The container's root is new and in memory: the system's programs, libraries and certificates of public authorities
+# (read-only), the image's file under /image, the mounts, and nothing else of this machine. No capability is left, and none can be regained.
 set -eu
 root=$1 image=$2 directory=$3 access=$4 uid=$5 gid=$6 groups=$7 mounts=$8
 shift 8
 mount -t tmpfs -o mode=755,size=64m tmpfs "$root"
-for name in usr bin sbin lib lib32 lib64; do
+mkdir "$root/etc"
+for name in usr bin sbin lib lib32 lib64 etc/ssl; do
   if [ -L "/$name" ]; then
     cp -P "/$name" "$root/$name"
   elif [ -d "/$name" ]; then
@@ -18,7 +19,7 @@ for name in usr bin sbin lib lib32 lib64; do
     mount -o remount,bind,ro "$root/$name"
   fi
 done
-for name in proc dev etc run var image; do mkdir "$root/$name"; done
+for name in proc dev run var image; do mkdir "$root/$name"; done
 mkdir -m 1777 "$root/tmp"
 # Relative: the mounts below are made from outside of the root.
 ln -s ../run "$root/var/run"

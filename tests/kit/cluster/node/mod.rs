@@ -3,10 +3,12 @@
 
 pub(crate) mod agent;
 mod container;
+pub(crate) mod control;
 mod environment;
 mod exec;
 mod pod_run;
 mod probe;
+pub(crate) mod process;
 mod sources;
 mod status;
 mod volumes;

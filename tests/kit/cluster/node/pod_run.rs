@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::domain::time::Mono;
-use busbar::testbed::control_plane::process::{Process, Signal};
+use busbar::testbed::control_plane::process::Signal;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::agent::{ContainerChange, ContainerEvent, Shared};
+use super::agent::{ContainerChange, ContainerEvent, REQUEST, Shared};
 use super::container::{Runtime, StartError};
+use super::control::{Restarts, StartedContainer};
 use super::probe::{self, Outcome, Prober, Target};
+use super::process::ContainerProcess;
 use super::status::{ContainerState, ContainerView, Ended, StatusBuilder};
 use super::volumes::Volumes;
 
@@ -44,8 +46,10 @@ pub(super) enum Observed {
 struct ContainerRun {
     spec: Container,
     view: ContainerView,
-    process: Option<Process>,
+    process: Option<ContainerProcess>,
     next_start: Mono,
+    /// It starts again when the test says so, and not before.
+    held: bool,
     startup: Option<Prober>,
     liveness: Option<Prober>,
     readiness: Option<Prober>,
@@ -63,7 +67,8 @@ impl ContainerRun {
             ready: false,
             restarts: 0,
         };
-        Self { spec, view, process: None, next_start: Mono::ZERO, startup: None, liveness: None, readiness: None }
+        let (next_start, startup, liveness, readiness) = (Mono::ZERO, None, None, None);
+        Self { spec, view, process: None, next_start, held: false, startup, liveness, readiness }
     }
 
     fn wait(&mut self, error: StartError, until: Mono) {
@@ -107,7 +112,8 @@ impl PodRun {
     pub(super) fn new(shared: Arc<Shared>, runtime: Runtime, pod: Pod) -> Self {
         let containers = pod.spec.iter().flat_map(|spec| spec.containers.clone()).map(ContainerRun::new).collect();
         let directory = runtime.directory.join("volumes");
-        let volumes = Volumes::new(runtime.client.clone(), runtime.place.clone(), directory, shared.claims(), &pod);
+        let volumes =
+            Volumes::new(runtime.client.clone(), runtime.place.clone(), directory, shared.claims.clone(), &pod);
         let statuses = StatusBuilder::new(&runtime.place.ip, shared.clock.now().wall);
         let (next_volumes, volumes_ready, published) = (Mono::ZERO, false, None);
         Self { shared, runtime, pod, volumes, next_volumes, volumes_ready, containers, statuses, published }
@@ -179,32 +185,44 @@ impl PodRun {
         if self.pod.spec.as_ref().is_some_and(|spec| spec.init_containers.iter().flatten().next().is_some()) {
             return Err("init containers not supported by the node agent".to_owned());
         }
-        self.volumes.update(&self.pod, self.shared.clock.now().wall).await
+        let update = self.volumes.update(&self.pod, self.shared.clock.now().wall);
+        tokio::time::timeout(REQUEST, update).await.unwrap_or_else(|_| Err("timed out".to_owned()))
     }
 
     async fn step_container(&mut self, index: usize) {
         let (now, grace) = (self.shared.clock.now(), self.grace());
         let container = &mut self.containers[index];
-        if let Some(status) = container.process.as_mut().and_then(Process::exited) {
+        if let Some(status) = container.process.as_ref().and_then(ContainerProcess::exited) {
             self.ended(index, status);
             return;
         }
         if container.process.is_some() {
             if container.probe(&self.pod, &self.runtime.place.ip, now.mono) {
-                let status = match container.process.as_mut() {
-                    Some(process) => stop(process, grace).await,
-                    None => return,
-                };
-                self.ended(index, status);
+                // The next look finds its exit status.
+                if let Some(process) = &container.process {
+                    process.stop(grace).await;
+                }
             }
             return;
         }
         let finished = matches!(&container.view.state, ContainerState::Ended(_));
-        if finished || !self.volumes_ready || now.mono < container.next_start {
+        let uid = self.pod.uid().unwrap_or_default();
+        if container.held && self.shared.control.take_released(&uid) {
+            container.held = false;
+        }
+        if finished || container.held || !self.volumes_ready || now.mono < container.next_start {
             return;
         }
-        match self.runtime.start(&self.pod, &container.spec, &self.volumes).await {
+        let limit = self.shared.memory_limit();
+        match self.runtime.start(&self.pod, &container.spec, &self.volumes, limit).await {
             Ok(process) => {
+                self.shared.control.started(StartedContainer {
+                    namespace: self.pod.namespace().unwrap_or_default(),
+                    pod: self.pod.name_any(),
+                    uid,
+                    ip: self.runtime.place.ip.clone(),
+                    process: process.clone(),
+                });
                 let started = self.shared.clock.now();
                 let prober = |probe: Option<&_>| probe.map(|probe| Prober::new(probe, started.mono));
                 container.startup = prober(container.spec.startup_probe.as_ref());
@@ -231,7 +249,12 @@ impl PodRun {
         };
         let ended = Ended { started, finished: now.wall, exit_code };
         (container.view.started, container.view.ready, container.process) = (false, false, None);
-        if again {
+        if again && self.shared.control.restarts == Restarts::ByTest {
+            container.held = true;
+            let message = "back-off until the test ends it".to_owned();
+            container.wait(StartError { reason: "CrashLoopBackOff", message }, now.mono);
+            container.view.last = Some(ended);
+        } else if again {
             let doubled = container.view.restarts.checked_sub(1).map(|n| FIRST_BACKOFF * 2_u32.pow(n.min(5)));
             let pause = doubled.unwrap_or_default().min(LONGEST_BACKOFF);
             let message = format!("back-off {}s restarting failed container", pause.as_secs());
@@ -245,7 +268,7 @@ impl PodRun {
 
     fn report(&self, index: usize, change: ContainerChange) {
         let container = &self.containers[index];
-        self.shared.running.set(&self.pod, &container.spec, container.process.as_ref().map(Process::pid));
+        self.shared.running.set(&self.pod, &container.spec, container.process.as_ref().map(ContainerProcess::pid));
         self.shared.report(ContainerEvent {
             namespace: self.pod.namespace().unwrap_or_default(),
             pod: self.pod.name_any(),
@@ -271,10 +294,11 @@ impl PodRun {
         }
         // The UID, so that a new Pod of the same name does not get the status of the old.
         let patch = json!({"metadata": {"uid": self.pod.uid()}, "status": status});
-        let written =
-            self.api().patch_status(&self.pod.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
+        let (api, name, patch) = (self.api(), self.pod.name_any(), Patch::Merge(patch));
+        let parameters = PatchParams::default();
+        let written = tokio::time::timeout(REQUEST, api.patch_status(&name, &parameters, &patch)).await;
         // After a failure the next look tries again.
-        self.published = written.is_ok().then_some(status);
+        self.published = matches!(written, Ok(Ok(_))).then_some(status);
     }
 
     fn api(&self) -> Api<Pod> {
@@ -284,7 +308,7 @@ impl PodRun {
     /// Kills all processes at once.
     fn kill(&mut self) {
         for index in 0..self.containers.len() {
-            if let Some(mut process) = self.containers[index].process.take() {
+            if let Some(process) = self.containers[index].process.take() {
                 process.kill();
                 if let Some(status) = process.exited() {
                     self.ended(index, status);
@@ -313,11 +337,12 @@ impl PodRun {
                 self.pre_stop().await;
                 for process in self.containers.iter().filter_map(|container| container.process.as_ref()) {
                     // It may have ended by itself.
-                    drop(process.signal(Signal::Term));
+                    drop(process.try_signal(Signal::Term));
                 }
                 while self.containers.iter().any(|container| container.process.is_some()) {
                     for index in 0..self.containers.len() {
-                        if let Some(status) = self.containers[index].process.as_mut().and_then(Process::exited) {
+                        if let Some(status) = self.containers[index].process.as_ref().and_then(ContainerProcess::exited)
+                        {
                             self.ended(index, status);
                         }
                     }
@@ -359,9 +384,11 @@ impl PodRun {
     }
 }
 
-/// SIGTERM, after the grace period SIGKILL; the exit status.
-async fn stop(process: &mut Process, grace: Duration) -> ExitStatus {
-    let status = process.stop(grace).await.or_else(|| process.exited());
-    // SIGKILL, as a wait status.
-    status.unwrap_or_else(|| ExitStatus::from_raw(9))
+impl Drop for PodRun {
+    /// A node that ends takes its processes with it, also those that a test still refers to.
+    fn drop(&mut self) {
+        for process in self.containers.iter().filter_map(|container| container.process.as_ref()) {
+            process.kill();
+        }
+    }
 }

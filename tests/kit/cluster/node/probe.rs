@@ -11,9 +11,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use busbar::testbed::control_plane::process::Process;
-
 use super::container::exec;
+use super::process::ContainerProcess;
 
 /// The result of a probe whose threshold is reached.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -35,7 +34,7 @@ pub(super) struct Prober {
 pub(super) struct Target<'a> {
     pub(super) pod: &'a Pod,
     pub(super) container: &'a Container,
-    pub(super) process: &'a Process,
+    pub(super) process: &'a ContainerProcess,
     pub(super) ip: &'a str,
 }
 

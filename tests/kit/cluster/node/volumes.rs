@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, ToSpan as _};
@@ -74,8 +74,9 @@ impl Volumes {
             return self.writable(own);
         }
         if let Some(claim) = &volume.persistent_volume_claim {
-            let uid = self.bind_claim(pod, &claim.claim_name).await?;
-            return self.writable(self.claims.join(uid));
+            self.bind_claim(pod, &claim.claim_name).await?;
+            let namespace = pod.namespace().unwrap_or_default();
+            return self.writable(self.claims.join(namespace).join(&claim.claim_name));
         }
         if let Some(host) = &volume.host_path {
             return Ok(PathBuf::from(&host.path));
@@ -89,21 +90,23 @@ impl Volumes {
         Ok(own)
     }
 
-    /// A directory that the Pod's containers may write.
+    /// A directory that the Pod's containers may write: it and all files in it belong to the group, if there is one and it
+    /// is not the directory's yet (`fsGroupChangePolicy: OnRootMismatch`).
     fn writable(&self, path: PathBuf) -> Result<PathBuf, String> {
         let create = || {
             fs::create_dir_all(&path)?;
-            if self.group.is_some() {
-                chown(&path, None, self.group)?;
+            match self.group {
+                Some(group) if fs::metadata(&path)?.gid() != group => own(&path, group),
+                Some(_) => Ok(()),
+                None => fs::set_permissions(&path, Permissions::from_mode(0o777)),
             }
-            fs::set_permissions(&path, Permissions::from_mode(if self.group.is_some() { 0o2775 } else { 0o777 }))
         };
         create().map_err(|error| error.to_string())?;
         Ok(path)
     }
 
-    /// Plays the provisioner: a claim that exists is bound. Returns its UID.
-    async fn bind_claim(&self, pod: &Pod, name: &str) -> Result<String, String> {
+    /// Plays the provisioner: a claim that exists is bound.
+    async fn bind_claim(&self, pod: &Pod, name: &str) -> Result<(), String> {
         let claims: Api<PersistentVolumeClaim> =
             Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
         let claim = claims.get_opt(name).await.map_err(|error| error.to_string())?;
@@ -117,7 +120,7 @@ impl Volumes {
             let patch = Patch::Merge(json!({ "status": status }));
             claims.patch_status(name, &PatchParams::default(), &patch).await.map_err(|error| error.to_string())?;
         }
-        Ok(claim.uid().unwrap_or_default())
+        Ok(())
     }
 
     async fn files(&mut self, pod: &Pod, volume: &Volume, now: Timestamp) -> Result<Files, String> {
@@ -232,6 +235,19 @@ impl Volumes {
 
 fn mode(declared: Option<i32>) -> u32 {
     declared.map_or(DEFAULT_MODE, i32::cast_unsigned)
+}
+
+/// Gives a directory and all that it holds to a group, which may write it.
+fn own(path: &Path, group: u32) -> io::Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            own(&entry?.path(), group)?;
+        }
+    }
+    let added = if path.is_dir() { 0o2070 } else { 0o060 };
+    let present = fs::metadata(path)?.permissions().mode() & 0o7777;
+    chown(path, None, Some(group))?;
+    fs::set_permissions(path, Permissions::from_mode(present | added))
 }
 
 /// Writes a volume so that a reader sees the old files or the new ones, never a mixture: each name is a link through
