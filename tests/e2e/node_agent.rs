@@ -1,5 +1,7 @@
 //! The node agent itself, with Pods that know nothing of Busbar.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -8,14 +10,19 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::cluster::namespace::TestNs;
-use crate::cluster::node::agent::NodeAgent;
+use crate::cluster::node::agent::{NodeAgent, claim_dir};
+use crate::cluster::node::control::Restarts;
 use crate::kit::wait::eventually;
 
 /// A namespace whose Pods run; the image `shell` is a shell.
 async fn node(topic: &str) -> (TestNs, NodeAgent) {
+    node_with(topic, Restarts::ByPolicy).await
+}
+
+async fn node_with(topic: &str, restarts: Restarts) -> (TestNs, NodeAgent) {
     let ns = TestNs::new(topic).await;
     let images = [("shell".to_owned(), PathBuf::from("/bin/sh"))].into();
-    let agent = NodeAgent::start(ns.plane(), Some(ns.name()), images).await;
+    let agent = NodeAgent::start_with(ns.plane(), Some(ns.name()), images, restarts).await;
     (ns, agent)
 }
 
@@ -294,4 +301,54 @@ async fn kubectl_runs_a_command_in_a_container_and_copies_files() {
         ns.kubectl(&["cp", from, to]).await.ok();
     }
     assert_eq!(std::fs::read_to_string(back).unwrap(), "content");
+}
+
+#[tokio::test]
+async fn a_test_decides_when_a_container_that_has_ended_starts_again() {
+    let (ns, agent) = node_with("node-held", Restarts::ByTest).await;
+    ns.apply(&pod("held", "exec sleep 600", &json!({}), &json!({"restartPolicy": "Always"})).to_string()).await;
+    let first = eventually("it runs", async || agent.newest(ns.name(), "held")).await;
+    first.process.kill();
+    until(&ns, "held", "it is held", |status| {
+        let container = &status["containerStatuses"][0];
+        let held = container["state"]["waiting"]["reason"] == "CrashLoopBackOff" && container["restartCount"] == 0;
+        held.then_some(())
+    })
+    .await;
+    let newest = agent.newest(ns.name(), "held").unwrap();
+    assert_eq!((newest.process.pid(), agent.exit_codes(ns.name(), "held")), (first.process.pid(), vec![128 + 9]));
+    agent.restart(&first.uid);
+    until(&ns, "held", "it runs again", |status| {
+        let container = &status["containerStatuses"][0];
+        (container["state"]["running"].is_object() && container["restartCount"] == 1).then_some(())
+    })
+    .await;
+    let second = agent.newest(ns.name(), "held").unwrap();
+    assert_eq!((&second.uid, &second.ip), (&first.uid, &first.ip), "the same Pod");
+    assert_ne!(second.process.pid(), first.process.pid());
+}
+
+#[tokio::test]
+async fn what_a_claim_holds_already_is_given_to_the_group_of_the_pod() {
+    let (ns, agent) = node("node-group").await;
+    let folder = claim_dir(ns.plane(), ns.name(), "disk");
+    fs::create_dir_all(folder.join("in")).unwrap();
+    fs::write(folder.join("in/file"), "old\n").unwrap();
+    fs::set_permissions(folder.join("in/file"), Permissions::from_mode(0o600)).unwrap();
+    ns.apply(
+        "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: disk}, spec: {accessModes: [ReadWriteOnce], \
+         resources: {requests: {storage: 1Gi}}}}",
+    )
+    .await;
+    let container = json!({"volumeMounts": [{"name": "disk", "mountPath": "/disk"}]});
+    let spec = json!({
+        "securityContext": {"runAsUser": 65532, "runAsGroup": 65531, "fsGroup": 65530, "runAsNonRoot": true},
+        "volumes": [{"name": "disk", "persistentVolumeClaim": {"claimName": "disk"}}],
+    });
+    let script =
+        "cat /disk/in/file; echo new >>/disk/in/file && touch /disk/in/other && stat -c '%u %g' /disk/in/other";
+    ns.apply(&pod("group", script, &container, &spec).to_string()).await;
+    let (object, ()) = until(&ns, "group", "it has ended", in_phase("Succeeded")).await;
+    assert_eq!(agent.log(&object.uid().unwrap(), "main"), "old\n65532 65530\n");
+    assert_eq!(fs::read_to_string(folder.join("in/file")).unwrap(), "old\nnew\n");
 }

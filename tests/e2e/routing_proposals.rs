@@ -1,7 +1,7 @@
 //! Mode Hybrid on a real operator: a scorer proves its skill, and what it predicts is proposed, approved, rejected or
 //! lapses.
 
-use busbar::api::v1alpha1::BankRoute;
+use busbar::api::v1alpha1::{BankRoute, ProviderConnection};
 use busbar::testbed::sim::BankHandle;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use crate::cluster::bank_env::{BankEnv, bank_connection};
 use crate::cluster::gateway_calls::{caller_token, get};
 use crate::cluster::operator::Operator;
-use crate::kit::banks::unavailable;
+use crate::kit::banks::{further_arrivals, unavailable};
 use crate::kit::objects::{candidate, merged, policy, route};
 use crate::kit::wait::eventually;
 use crate::routing_decisions::{decide, post, staff_token, stored_events, until_active, until_route};
 
-/// Predictions of a window, and how long a window is: long enough for a health check in each.
+/// Predictions of a window, and how long a window is: long enough for the health check that is requested in each.
 const PREDICTIONS: i64 = 12;
 const WINDOW: SignedDuration = SignedDuration::from_secs(7);
 /// How long the predicted outage lasts, and how often it is tried to prove the skill to predict it.
@@ -40,10 +40,12 @@ async fn predict(operator: &Operator, env: &BankEnv, token: &str, (success, risk
     .await;
 }
 
-/// Predicts what a window will bring, and waits for its end.
-async fn prove(operator: &Operator, env: &BankEnv, token: &str, predicted: (&str, &str)) {
+/// Predicts what a window will bring, has the bank checked in it, and waits for its end.
+async fn prove(operator: &Operator, env: &BankEnv, (token, a): (&str, &BankHandle), predicted: (&str, &str)) {
     let until = env.now() + WINDOW;
     predict(operator, env, token, predicted, until).await;
+    env.request::<ProviderConnection>("a").await;
+    further_arrivals(a, "/health", 1).await;
     eventually("the window is over", async || env.now() > until).await;
 }
 
@@ -55,11 +57,11 @@ async fn until_proposed(operator: &Operator, env: &BankEnv, token: &str, a: &Ban
             until_active(env, route, "a").await;
         }
         // A scorer that was right about a good window, and about a bad one.
-        prove(operator, env, token, ("1", "0")).await;
+        prove(operator, env, (token, a), ("1", "0")).await;
         a.fail_with(unavailable()).await.unwrap();
-        prove(operator, env, token, ("0", "1")).await;
+        prove(operator, env, (token, a), ("0", "1")).await;
         a.recover().await;
-        prove(operator, env, token, ("1", "0")).await;
+        prove(operator, env, (token, a), ("1", "0")).await;
         for route in ["approved", "rejected", "lapsed", "predictive"] {
             until_active(env, route, "a").await;
         }

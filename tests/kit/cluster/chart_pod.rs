@@ -1,7 +1,8 @@
 //! The Pod of one operator: what the chart renders, with the flags of the test in place of the chart's.
 //!
-//! Nothing else of the Pod is changed. A flag that names the ledger of another replica mounts that replica's claim; any other
-//! file or folder of this machine that a flag names is mounted at its path, from a Secret with its content.
+//! A flag that names the ledger of another replica mounts that replica's claim. Any other file or folder of this machine that a
+//! flag names is mounted at its path: from a Secret with its content, or, if a server's socket is in it, as it is, with the
+//! folder's group. Besides, a panic is logged with its backtrace. Nothing else of the Pod is changed.
 
 use std::collections::BTreeMap;
 use std::fs;
