@@ -59,7 +59,7 @@ e2e: setup control-plane peers prometheus releases ## run end-to-end tests on a 
 schemathesis: ## test the gateway's API from its OpenAPI document with schemathesis (installed once, into the user's cache)
 	@CARGO=$(CARGO) hack/ci/soak schemathesis
 
-soak: setup control-plane ## run an hour of random faults, with a printed seed (ARGS: upgrade, guide, kills, schemathesis, partitions, payouts, random, alternate, properties)
+soak: setup control-plane ## run an hour and a half of random faults, with a printed seed (ARGS: upgrade, guide, kills, schemathesis, partitions, payouts, random, alternate, properties)
 	@CARGO=$(CARGO) hack/ci/soak $(ARGS)
 
 crds: build ## write crds/*.yaml from the types

@@ -43,10 +43,11 @@ pub(super) fn blocks(page: &str) -> Vec<Block> {
         } else if line.starts_with('#') {
             output = false;
         } else if let Some(language) = line.trim_start().strip_prefix("```") {
-            let text = lines.by_ref().take_while(|line| *line != "```").fold(String::new(), |mut text, line| {
-                let _ = writeln!(text, "{line}");
-                text
-            });
+            let text =
+                lines.by_ref().take_while(|line| line.trim_start() != "```").fold(String::new(), |mut text, line| {
+                    let _ = writeln!(text, "{line}");
+                    text
+                });
             match language {
                 "sh" => {
                     let (reason, by_soak) = (not_run.take(), std::mem::take(&mut soak));

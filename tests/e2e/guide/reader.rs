@@ -14,8 +14,9 @@ use super::surroundings::{PASSWORD, Surroundings};
 use crate::chart::{Cluster, NAMESPACE};
 use crate::cluster::chart_release::helm_path;
 use crate::cluster::control_planes::repository;
-use crate::cluster::node::agent::NodeAgent;
+use crate::cluster::node::agent::{NodeAgent, claim_dir};
 use crate::kit::binary::run_async;
+use crate::kit::http::client;
 use crate::kit::wait::eventually;
 use crate::prometheus_operator::install_definitions;
 
@@ -34,6 +35,8 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) async fn new() -> Self {
         let (cluster, surroundings) = (Cluster::new().await, Surroundings::start().await);
+        // As strict as a cluster may be.
+        cluster.restricted_namespace(NAMESPACE).await;
         // The guide takes `sleep` and `tar` from `busybox`; every container has them here.
         let programs = [("busbar", env!("CARGO_BIN_EXE_busbar")), ("busybox", "/bin/sh")];
         let images = programs.map(|(image, program)| (image.to_owned(), PathBuf::from(program))).into();
@@ -117,8 +120,11 @@ impl Reader {
         let uid = async |kind: &str, name: &str| Some(self.cluster.get(kind, name).await?["metadata"]["uid"].clone());
         let (old_claim, old_pod) = (uid("pvc", claim).await, uid("pod", pod).await);
         let run = async |args: &[&str]| self.cluster.kubectl(&[&["-n", NAMESPACE], args].concat(), "").await.ok();
+        // The old process keeps the directory under its other name; a new Pod finds none.
+        let volume = claim_dir(&self.cluster.plane, NAMESPACE, claim);
+        fs::rename(&volume, volume.with_extension("lost")).unwrap();
         run(&["delete", "pvc", claim, "--wait=false"]).await;
-        // As the controller for claims in use does once the Pod is gone; it does not run here.
+        // The claim may go while the Pod of the `StatefulSet`, which needs another one at once, is still there.
         run(&["patch", "pvc", claim, "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]).await;
         run(&["delete", "pod", pod]).await;
         for (kind, name, old) in [("pvc", claim, &old_claim), ("pod", pod, &old_pod)] {
@@ -131,7 +137,7 @@ impl Reader {
         eventually("the operator waits for a decision about the ledger", async || {
             let pod = self.cluster.get("pod", pod).await.unwrap_or_default();
             let url = format!("http://{}:8081/readyz", pod["status"]["podIP"].as_str().ok_or("no address")?);
-            let response = reqwest::get(url).await.map_err(|error| error.to_string())?;
+            let response = client().get(url).send().await.map_err(|error| error.to_string())?;
             let text = response.text().await.map_err(|error| error.to_string())?;
             if text.contains("ledger behind the leader lease") { Ok(text) } else { Err(text) }
         })

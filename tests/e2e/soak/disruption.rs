@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use busbar::testbed::control_plane::OperatorScope;
+use busbar::testbed::control_plane::{Component, OperatorScope};
 use busbar::testbed::faults::Fault;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
@@ -122,6 +122,11 @@ impl Disruption {
                 }
                 tokio::time::sleep(time).await;
                 fault.end(&env.fault_env).await.unwrap_or_else(|error| panic!("{fault} does not end: {error}"));
+                if Fault::BY_COMPONENT.contains(&fault) {
+                    // They would look for the API server again after half a minute.
+                    let controllers = env.ns.plane().restart(Component::ControllerManager).await;
+                    controllers.expect("the controllers start");
+                }
             }
             Self::RightsRevoked => {
                 let bindings: Api<RoleBinding> = env.ns.api();

@@ -40,7 +40,9 @@ impl OperatorPod {
     pub(super) async fn prepare(ns: &TestNs, scope: OperatorScope, replica: &str, flags: &[&str]) -> Self {
         let release = chart_release::installed(ns, scope).await;
         let (node, name) = (Arc::clone(ns.node().await), format!("{}-0", workload_name(replica)));
-        assert!(node.newest(ns.name(), &name).is_none(), "replica {replica} was started already: restart it");
+        let before = node.newest(ns.name(), &name);
+        let runs = before.as_ref().is_some_and(|container| container.process.exited().is_none());
+        assert!(!runs, "replica {replica} runs already: restart it");
         Self {
             node,
             namespace: ns.name().to_owned(),
@@ -49,7 +51,7 @@ impl OperatorPod {
             workloads: ns.api(),
             pods: ns.api(),
             uids: Vec::new(),
-            container: None,
+            container: before,
         }
     }
 

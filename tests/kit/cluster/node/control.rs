@@ -10,8 +10,8 @@ use super::process::ContainerProcess;
 pub(crate) enum Restarts {
     /// The node, as the Pod's `restartPolicy` says, with a kubelet's back-off.
     ByPolicy,
-    /// The test: the back-off of a container lasts until [`super::agent::NodeAgent::restart`]. A test that kills an operator
-    /// decides when it comes back.
+    /// The test: the back-off of a container lasts until [`super::agent::NodeAgent::restart`], and no liveness probe ends one.
+    /// A test that kills or pauses an operator decides when it comes back.
     ByTest,
 }
 

@@ -1,8 +1,8 @@
 //! The kubelet's server for commands in containers: `kubectl exec`, and `kubectl cp`, which is built on it.
 //!
 //! The API server passes a client's WebSocket on to a node that declares the feature `ExtendWebSocketsToKubelet` (Kubernetes
-//! 1.36 or newer). The first byte of each message is the number of its stream. Only the API server's client certificate opens
-//! the endpoint. A terminal (`--tty`) and `kubectl port-forward`, which has SPDY in its WebSocket, are not supported.
+//! 1.36 or newer). The first byte of each message is the number of its stream. Only a client certificate of
+//! the control plane's authority opens the endpoint. A terminal (`--tty`) and `kubectl port-forward`, which has SPDY in its WebSocket, are not supported.
 
 use std::collections::HashMap;
 use std::process::{ExitStatus, Stdio};
@@ -69,7 +69,7 @@ impl RunningContainers {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pid) = pid {
             all.insert(key, Running { pid, pod: pod.clone(), container: container.clone() });
-        } else {
+        } else if all.get(&key).is_some_and(|running| running.pod.uid() == pod.uid()) {
             all.remove(&key);
         }
     }

@@ -226,7 +226,9 @@ impl PodRun {
                 let started = self.shared.clock.now();
                 let prober = |probe: Option<&_>| probe.map(|probe| Prober::new(probe, started.mono));
                 container.startup = prober(container.spec.startup_probe.as_ref());
-                container.liveness = prober(container.spec.liveness_probe.as_ref());
+                // A test that pauses a process decides when it goes on.
+                let liveness = container.spec.liveness_probe.as_ref();
+                container.liveness = prober(liveness.filter(|_| self.shared.control.restarts == Restarts::ByPolicy));
                 container.readiness = prober(container.spec.readiness_probe.as_ref());
                 container.view.state = ContainerState::Running { started: started.wall };
                 container.view.restarts += u32::from(container.view.last.is_some());
