@@ -2,6 +2,7 @@
 //! lapses.
 
 use busbar::api::v1alpha1::{BankRoute, ProviderConnection};
+use busbar::ledger::{self, LedgerUrl, OpenMode};
 use busbar::testbed::sim::BankHandle;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -40,13 +41,26 @@ async fn predict(operator: &Operator, env: &BankEnv, token: &str, (success, risk
     .await;
 }
 
-/// Predicts what a window will bring, has the bank checked in it, and waits for its end.
+/// How many predictions have matured, as the ledger has it.
+async fn matured(env: &BankEnv) -> usize {
+    let url = LedgerUrl::Sqlite(env.ns.ledger_file("a"));
+    let ledger = ledger::open(&url, OpenMode::ReadOnly).await.expect("the ledger can be read");
+    let scores = ledger.scores().await.expect("the scores");
+    ledger.close().await;
+    let tracks = scores.iter().map(|score| serde_json::from_slice::<Value>(&score.body).expect("the tracks of a bank"));
+    tracks
+        .flat_map(|of_bank| of_bank.as_array().cloned().unwrap_or_default())
+        .fold(0, |count, track| count + track["matured"].as_array().map_or(0, Vec::len))
+}
+
+/// Predicts what a window will bring, has the bank checked in it, and waits until that is compared: until then the bank stays
+/// as it is.
 async fn prove(operator: &Operator, env: &BankEnv, (token, a): (&str, &BankHandle), predicted: (&str, &str)) {
-    let until = env.now() + WINDOW;
-    predict(operator, env, token, predicted, until).await;
+    let before = matured(env).await;
+    predict(operator, env, token, predicted, env.now() + WINDOW).await;
     env.request::<ProviderConnection>("a").await;
     further_arrivals(a, "/health", 1).await;
-    eventually("the window is over", async || env.now() > until).await;
+    eventually("the predictions have matured", async || matured(env).await > before).await;
 }
 
 /// Proves a scorer's skill and predicts an outage, until it is proposed to fail over; returns when the prediction ends. A
