@@ -17,7 +17,7 @@ use crate::cluster::memory_limit::MemoryLimit;
 use crate::cluster::operator::Operator;
 use crate::kit::banks::{count_arrivals, further_arrivals};
 use crate::kit::hostile_provider::HostileProvider;
-use crate::kit::http::client;
+use crate::kit::http::gateway_client;
 use crate::kit::metrics;
 use crate::kit::objects::{connection, job, merged_patches, profile_auth, profile_connection};
 
@@ -75,7 +75,7 @@ async fn hostile_providers_end_neither_the_operator_nor_the_checks_of_others() {
         further_arrivals(bank, "/health", 1).await;
     }
 
-    let (http, stop) = (client(), Arc::new(AtomicBool::new(false)));
+    let (http, stop) = (gateway_client(), Arc::new(AtomicBool::new(false)));
     let calls = (0..CALLERS).map(|n| {
         let rest = if n % 2 == 0 { "get?path=records" } else { "earnings?symbol=ACME" };
         let rest = format!("{rest}&deadline_ms=20000");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::cluster::bank_env::{BankEnv, has_condition};
 use crate::cluster::gateway_calls::{caller_token, get};
 use crate::cluster::operator::Operator;
-use crate::kit::http::client;
+use crate::kit::http::gateway_client;
 use crate::kit::objects::{candidates, route};
 use crate::kit::wait::eventually;
 use crate::routing_decisions::{staff_token, stored_events, until_route};
@@ -15,7 +15,7 @@ use crate::routing_decisions::{staff_token, stored_events, until_route};
 /// Posts to the payouts of the gateway; status and body.
 pub(crate) async fn post(operator: &Operator, path: &str, token: &str, body: &Value) -> (u16, Value) {
     let url = format!("{}/api/treasury/payouts{path}", operator.gateway());
-    let request = client().post(url).bearer_auth(token).header("content-type", "application/json");
+    let request = gateway_client().post(url).bearer_auth(token).header("content-type", "application/json");
     let response = request.body(body.to_string()).send().await.expect("a response of the gateway");
     (response.status().as_u16(), serde_json::from_str(&response.text().await.unwrap()).expect("JSON"))
 }

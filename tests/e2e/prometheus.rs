@@ -15,7 +15,7 @@ use crate::cluster::gateway_calls::{caller_token, get, until_response};
 use crate::cluster::operator::Operator;
 use crate::cluster::prometheus_server::PrometheusServer;
 use crate::kit::banks::unavailable;
-use crate::kit::http::client;
+use crate::kit::http::gateway_client;
 use crate::kit::metrics;
 use crate::kit::objects::{
     bearer_auth, candidates, connection, job, merged, merged_patches, policy, profile_auth, profile_connection, route,
@@ -131,7 +131,8 @@ async fn until_quiet(prometheus: &PrometheusServer) {
 async fn discard_parked(operator: &Operator, env: &BankEnv, token: &str) {
     let url = format!("{}/api/dead-requests?namespace={}&connection=fmp", operator.gateway(), env.ns.name());
     eventually("the parked requests are deleted", async || {
-        let answer = client().delete(&url).bearer_auth(token).send().await.map_err(|error| error.to_string())?;
+        let answer =
+            gateway_client().delete(&url).bearer_auth(token).send().await.map_err(|error| error.to_string())?;
         if answer.status().is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
     })
     .await;
@@ -145,7 +146,7 @@ async fn consumer(operator: &Operator, env: &BankEnv) {
     env.ns.kubectl(&["create", "clusterrolebinding", &binding, "--clusterrole=busbar-consumers", &account]).await.ok();
     let url = format!("{}/api/consumers", operator.gateway());
     eventually("the binding arrives, and a consumer is created", async || {
-        let request = client().post(&url).bearer_auth(&staff).header("content-type", "application/json");
+        let request = gateway_client().post(&url).bearer_auth(&staff).header("content-type", "application/json");
         let answer = request.body(r#"{"name":"ops"}"#).send().await.map_err(|error| error.to_string())?;
         if answer.status().is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
     })

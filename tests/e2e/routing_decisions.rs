@@ -14,7 +14,7 @@ use crate::cluster::control_planes::report;
 use crate::cluster::gateway_calls::{apply_roles, caller_token, get};
 use crate::cluster::operator::Operator;
 use crate::kit::banks::unavailable;
-use crate::kit::http::client;
+use crate::kit::http::gateway_client;
 use crate::kit::objects::{candidates, route};
 use crate::kit::wait::eventually;
 
@@ -28,7 +28,7 @@ pub(crate) struct Answer {
 /// Sends a POST request to the routing API.
 pub(crate) async fn post(operator: &Operator, path: &str, token: &str, body: &Value) -> Answer {
     let url = format!("{}/api/treasury/routing/{path}", operator.gateway());
-    let request = client().post(url).bearer_auth(token).header("content-type", "application/json");
+    let request = gateway_client().post(url).bearer_auth(token).header("content-type", "application/json");
     let response = request.body(body.to_string()).send().await.expect("a response of the gateway");
     let retry_after = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
     let status = response.status().as_u16();

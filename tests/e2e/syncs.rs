@@ -1,8 +1,6 @@
 //! Syncs and events over HTTP on a real API server: real tokens and real RBAC, the run in the operator, its raw payloads and
 //! events in the ledger.
 
-use std::time::Duration;
-
 use busbar::api::v1alpha1::SyncJob;
 use busbar::ledger::outbox::EventFilter;
 use busbar::ledger::{self, LedgerUrl, OpenMode};
@@ -14,12 +12,12 @@ use crate::cluster::bank_env::BankEnv;
 use crate::cluster::gateway_calls::{caller_token, get, until_response};
 use crate::cluster::operator::Operator;
 use crate::cluster::sync_jobs::{FEED, feed_job, until_succeeded};
-use crate::kit::http::client_with_timeout;
+use crate::kit::http::gateway_client;
 use crate::kit::wait::eventually;
 
 /// Status and body of a POST with a body of JSON.
 async fn post(operator: &Operator, path: &str, token: &str, body: Value) -> (u16, Value) {
-    let request = client_with_timeout(Duration::from_mins(1)).post(format!("{}{path}", operator.gateway()));
+    let request = gateway_client().post(format!("{}{path}", operator.gateway()));
     let request = request.bearer_auth(token).header("content-type", "application/json");
     let response = request.body(body.to_string()).send().await.expect("a response of the gateway");
     let status = response.status().as_u16();

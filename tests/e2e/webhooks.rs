@@ -1,7 +1,5 @@
 //! Webhooks on a real API server: the secret comes from a Secret that is rotated, and the run is one of the operator.
 
-use std::time::Duration;
-
 use busbar::api::v1alpha1::ProviderConnection;
 use busbar::testbed::sim::AccountConfig;
 use hmac::{Hmac, Mac as _};
@@ -12,7 +10,7 @@ use crate::cluster::bank_env::BankEnv;
 use crate::cluster::gateway_calls::{caller_token, get, until_response};
 use crate::cluster::operator::Operator;
 use crate::cluster::sync_jobs::{FEED, feed_job, until_succeeded};
-use crate::kit::http::client_with_timeout;
+use crate::kit::http::gateway_client;
 use crate::kit::wait::eventually;
 
 const BODY: &str = r#"{"event":"mono.events.account_updated","data":{"account":{"_id":"acc-1"}}}"#;
@@ -23,7 +21,7 @@ async fn send(operator: &Operator, env: &BankEnv, connection: &str, secret: &str
     hmac.update(BODY.as_bytes());
     let signature = hex::encode(hmac.finalize().into_bytes());
     let url = format!("{}/webhooks/{}/{connection}", operator.gateway(), env.ns.name());
-    let request = client_with_timeout(Duration::from_mins(1)).post(url).header("mono-webhook-secret", signature);
+    let request = gateway_client().post(url).header("mono-webhook-secret", signature);
     request.body(BODY).send().await.expect("a response of the gateway").status().as_u16()
 }
 

@@ -12,10 +12,14 @@ pub(crate) fn client() -> Client {
     client_with_timeout(PATIENCE)
 }
 
-/// A client that gives up after `timeout`. It accepts any certificate, because that of the gateway in a Pod is of no authority;
-/// [`trusting_client`] verifies.
+/// A client that gives up after `timeout`.
 pub(crate) fn client_with_timeout(timeout: Duration) -> Client {
-    builder().tls_danger_accept_invalid_certs(true).timeout(timeout).build().expect("an HTTP client")
+    builder().timeout(timeout).build().expect("an HTTP client")
+}
+
+/// A client for the gateway of an operator in a Pod, whose certificate is of no authority: it accepts any.
+pub(crate) fn gateway_client() -> Client {
+    builder().tls_danger_accept_invalid_certs(true).timeout(PATIENCE).build().expect("an HTTP client")
 }
 
 /// A client that trusts the CA of a simulator, and no other.

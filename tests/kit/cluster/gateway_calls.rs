@@ -1,14 +1,12 @@
 //! Calls of the gateway by service accounts.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::control_planes::repository;
 use super::namespace::TestNs;
 use super::operator::Operator;
-use crate::kit::http::client_with_timeout;
+use crate::kit::http::gateway_client;
 use crate::kit::wait::eventually;
 
 /// Held while roles of the whole cluster are applied: two tests that create the same one at a time would fail.
@@ -34,7 +32,7 @@ pub(crate) async fn caller_token(ns: &TestNs, name: &str, role: Option<&str>) ->
 
 /// Status, error code and body of a response of the gateway.
 pub(crate) async fn get(operator: &Operator, path: &str, token: &str) -> (u16, String, Value) {
-    let mut request = client_with_timeout(Duration::from_secs(20)).get(format!("{}{path}", operator.gateway()));
+    let mut request = gateway_client().get(format!("{}{path}", operator.gateway()));
     if !token.is_empty() {
         request = request.bearer_auth(token);
     }
