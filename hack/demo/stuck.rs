@@ -22,7 +22,7 @@ const PAYOUT: &str = "salary-9";
 /// How long bank A would take to execute the payout.
 const BANK_A_TAKES: Duration = Duration::from_mins(10);
 
-/// Six inquiries in some 80 seconds, the recall, one more inquiry, and slack.
+/// Six inquiries in half a minute, the recall, one more inquiry, and slack.
 const REROUTE_DEADLINE: Duration = Duration::from_mins(3);
 /// What takes a second or two.
 const SHORT_DEADLINE: Duration = Duration::from_secs(20);

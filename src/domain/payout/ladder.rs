@@ -24,6 +24,8 @@ const USUAL_AFTER: Duration = Duration::from_mins(30);
 
 /// How often a bank is asked about an attempt that waits for a person: the answer may settle it.
 const HELD_STEP: Duration = Duration::from_hours(1);
+/// A person takes minutes, and the bank has other customers.
+const SHORTEST_HELD_STEP: Duration = Duration::from_mins(1);
 
 /// An instant later; the last one there is, if that is beyond it.
 pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
@@ -37,9 +39,9 @@ pub(super) fn next_question(now: Timestamp, asked: u32, after: Duration, fractio
     later(now, with_jitter(shrunk(STEPS[place], after), fraction ^ mix(u64::from(asked))))
 }
 
-/// When a bank is asked again about an attempt that waits for a person.
+/// When a bank is asked again about an attempt that waits for a person: not more often than once a minute.
 pub(super) fn next_while_held(now: Timestamp, after: Duration, fraction: u64) -> Timestamp {
-    later(now, with_jitter(shrunk(HELD_STEP, after), fraction))
+    later(now, with_jitter(shrunk(HELD_STEP, after).max(SHORTEST_HELD_STEP), fraction))
 }
 
 fn shrunk(step: Duration, after: Duration) -> Duration {
@@ -79,5 +81,13 @@ mod tests {
     fn steps_shrink_with_a_short_time_and_never_grow() {
         assert!((40..=44).contains(&seconds(5, Duration::from_mins(1))));
         assert!((1200..=1320).contains(&seconds(5, Duration::from_hours(168))));
+    }
+
+    #[test]
+    fn a_held_attempt_is_asked_about_hourly_and_never_more_often_than_once_a_minute() {
+        let step = |after| next_while_held(Timestamp::UNIX_EPOCH, after, 0).as_millisecond() / 1000;
+        assert!((3600..=3960).contains(&step(USUAL_AFTER)));
+        assert!((120..=132).contains(&step(Duration::from_mins(1))));
+        assert!((60..=66).contains(&step(Duration::from_secs(10))));
     }
 }

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 
@@ -94,15 +95,25 @@ impl AuditQuery<'_> {
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
 pub struct AuditPosition(u64);
 
-/// The log of one API server; restarts append to it.
+/// The log of one API server; restarts append to it. Clones share what was read of it.
 #[derive(Clone, Debug)]
 pub struct AuditLog {
     path: PathBuf,
+    read: Arc<Mutex<Requests>>,
+}
+
+/// What was read of a log, which only grows: each line is read once, however many tests ask.
+#[derive(Debug, Default)]
+struct Requests {
+    /// Where the first line that was not read starts.
+    end: u64,
+    /// In the order of the log, each with the offset of its line.
+    all: Vec<(u64, AuditRequest)>,
 }
 
 impl AuditLog {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, read: Arc::default() }
     }
 
     /// The path of the file.
@@ -121,23 +132,39 @@ impl AuditLog {
         self.requests_since(AuditPosition::default(), query)
     }
 
-    /// The matching requests that were logged after `since`.
+    /// The matching requests that were logged after `since`: not one whose line was partly written then.
     pub fn requests_since(
         &self,
         since: AuditPosition,
         query: &AuditQuery<'_>,
     ) -> Result<Vec<AuditRequest>, ControlPlaneError> {
-        let mut file = File::open(&self.path).map_err(ControlPlaneError::file("open", &self.path))?;
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = self.text_from(read.end)?;
+        read.append(&text)?;
+        let from = read.all.partition_point(|(offset, _)| *offset < since.0);
+        let since = read.all[from..].iter().map(|(_, request)| request);
+        Ok(since.filter(|request| query.matches(request)).cloned().collect())
+    }
+
+    fn text_from(&self, offset: u64) -> Result<String, ControlPlaneError> {
         let mut text = String::new();
-        // From one byte earlier, to detect whether `since` is the start of a line; the rest of a line that was partly
-        // written at `since` is skipped.
-        file.seek(SeekFrom::Start(since.0.saturating_sub(1)))
-            .and_then(|_| file.read_to_string(&mut text))
+        File::open(&self.path)
+            .and_then(|mut file| file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_to_string(&mut text)))
             .map_err(ControlPlaneError::file("read", &self.path))?;
-        let from = if since.0 == 0 { 0 } else { text.find('\n').map_or(text.len(), |end| end + 1) };
-        // The last line may be partly written.
-        let until = text.rfind('\n').map_or(from, |end| end.max(from));
-        parse(&text[from..until]).map(|all| all.into_iter().filter(|request| query.matches(request)).collect())
+        Ok(text)
+    }
+}
+
+impl Requests {
+    /// Reads the whole lines of what follows; the last line may be partly written.
+    fn append(&mut self, text: &str) -> Result<(), ControlPlaneError> {
+        for line in text.split_inclusive('\n').take_while(|line| line.ends_with('\n')) {
+            if let Some(request) = parse(line)? {
+                self.all.push((self.end, request));
+            }
+            self.end += line.len() as u64;
+        }
+        Ok(())
     }
 }
 
@@ -181,19 +208,17 @@ struct ResponseStatus {
     code: u16,
 }
 
-fn parse(lines: &str) -> Result<Vec<AuditRequest>, ControlPlaneError> {
-    let mut requests = Vec::new();
-    for line in lines.lines().filter(|line| !line.is_empty()) {
-        let event: AuditEvent = serde_json::from_str(line).map_err(ControlPlaneError::Audit)?;
-        // Only long-running requests have a ResponseStarted; counting their ResponseComplete too would count them
-        // twice. A rejected one has only a ResponseComplete.
-        let rejected = event.response_status.as_ref().is_some_and(|status| status.code >= 400);
-        let counted = if event.verb == "watch" && !rejected { "ResponseStarted" } else { "ResponseComplete" };
-        if event.stage == counted {
-            requests.push(event.into());
-        }
+/// The request of a line, if it counts.
+fn parse(line: &str) -> Result<Option<AuditRequest>, ControlPlaneError> {
+    if line.trim_end().is_empty() {
+        return Ok(None);
     }
-    Ok(requests)
+    let event: AuditEvent = serde_json::from_str(line).map_err(ControlPlaneError::Audit)?;
+    // Only long-running requests have a ResponseStarted; counting their ResponseComplete too would count them twice. A
+    // rejected one has only a ResponseComplete.
+    let rejected = event.response_status.as_ref().is_some_and(|status| status.code >= 400);
+    let counted = if event.verb == "watch" && !rejected { "ResponseStarted" } else { "ResponseComplete" };
+    Ok((event.stage == counted).then(|| event.into()))
 }
 
 impl From<AuditEvent> for AuditRequest {
@@ -229,14 +254,43 @@ mod tests {
 {"stage":"ResponseComplete","requestURI":"/api/v1/secrets?watch=1","verb":"watch","user":{"username":"u"},"objectRef":{"resource":"secrets","apiVersion":"v1"},"responseStatus":{"code":403},"requestReceivedTimestamp":"t","annotations":{"authorization.k8s.io/decision":"forbid"}}
 {"stage":"ResponseComplete","requestURI":"/readyz","verb":"get","user":{},"requestReceivedTimestamp":"t"}"#;
 
+    fn log() -> (tempfile::TempDir, AuditLog) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        std::fs::write(&path, format!("{LOG}\n")).unwrap();
+        (dir, AuditLog::new(path))
+    }
+
     #[test]
     fn a_watch_counts_once_and_a_forbidden_watch_counts_as_forbidden() {
-        let all = parse(LOG).unwrap();
-        assert_eq!(all.len(), 3);
+        let (_dir, log) = log();
+        assert_eq!(log.requests(&AuditQuery::default()).unwrap().len(), 3);
         let forbidden = AuditQuery { decision: Some(AuthorizationDecision::Forbid), ..AuditQuery::default() };
-        assert_eq!(all.iter().filter(|r| forbidden.matches(r)).map(|r| r.code).collect::<Vec<_>>(), [403]);
+        assert_eq!(log.requests(&forbidden).unwrap().iter().map(|r| r.code).collect::<Vec<_>>(), [403]);
         let secrets =
             AuditQuery { resource: Some("secrets"), user: Some("u"), subresource: Some(""), ..AuditQuery::default() };
-        assert_eq!(all.iter().filter(|r| secrets.matches(r)).count(), 2);
+        assert_eq!(log.requests(&secrets).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_line_that_is_partly_written_counts_once_it_is_whole() {
+        let (_dir, log) = log();
+        let all = || log.requests(&AuditQuery::default()).unwrap().len();
+        let (first, rest) = LOG.lines().next().unwrap().split_at(40);
+        let append = |text: &str| {
+            let mut file = File::options().append(true).open(log.path()).unwrap();
+            std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        };
+        append(first);
+        assert_eq!(all(), 3);
+        let within = log.position().unwrap();
+        append(rest);
+        assert_eq!(all(), 3, "no end of a line");
+        append("\n");
+        assert_eq!(all(), 4);
+        let later = log.position().unwrap();
+        append(&format!("{first}{rest}\n"));
+        let since = |position| log.clone().requests_since(position, &AuditQuery::default()).unwrap().len();
+        assert_eq!((since(AuditPosition::default()), since(within), since(later)), (5, 1, 1));
     }
 }

@@ -18,9 +18,9 @@ root-ca-certificate-publisher-controller,cronjob-controller,job-controller,deplo
 replicaset-controller,statefulset-controller,validatingadmissionpolicy-status-controller,\
 clusterrole-aggregation-controller,disruption-controller,persistentvolumeclaim-protection-controller";
 
-/// Go garbage collection settings of the components: less frequent than the default, which collects whenever the heap
+/// Go garbage collection settings of the components and of kubectl: less frequent than the default, which collects whenever the heap
 /// has doubled and on two cores makes up a good part of a test's duration.
-const GO_GC_ENV: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "2GiB")];
+pub(crate) const GO_GC_ENV: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "2GiB")];
 
 /// The command line of a component; `None` if its binary is absent.
 pub(crate) fn spec(

@@ -47,6 +47,7 @@ pub struct ControlPlane {
     ports: Ports,
     pki: Pki,
     pub(crate) layout: Layout,
+    audit: AuditLog,
     url: String,
     admin_kubeconfig: PathBuf,
     config: kube::Config,
@@ -98,6 +99,7 @@ impl ControlPlane {
             binaries: binaries.clone(),
             ports,
             pki,
+            audit: AuditLog::new(layout.audit_log()),
             layout,
             url,
             admin_kubeconfig,
@@ -166,6 +168,7 @@ impl ControlPlane {
             .arg(&self.admin_kubeconfig)
             .arg("--cache-dir")
             .arg(self.layout.file("kubectl-cache"))
+            .envs(command_line::GO_GC_ENV)
             .env_remove("KUBECONFIG");
         command
     }
@@ -199,7 +202,7 @@ impl ControlPlane {
 
     /// All requests to the API server.
     pub fn audit(&self) -> AuditLog {
-        AuditLog::new(self.layout.audit_log())
+        self.audit.clone()
     }
 
     /// The audit log's file.

@@ -52,7 +52,8 @@ pub(crate) async fn helm(plane: &ControlPlane, args: impl IntoIterator<Item = im
     for variable in ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
         command.env(variable, &home);
     }
-    command.env("KUBECONFIG", plane.admin_kubeconfig());
+    // A short-lived process need not collect its garbage as often as Go's default has it.
+    command.env("KUBECONFIG", plane.admin_kubeconfig()).env("GOGC", "400");
     run_async(command).await
 }
 

@@ -193,9 +193,10 @@ string_enum!(
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rule::durations_ordered("checkInterval", "after"))]
 pub struct Stuck {
-    /// Time after which a sent payout without a response is stuck; from 1m to 168h. Unset: 30m. Example: `after: 30m`.
+    /// Time after which a sent payout without a response is stuck; from 10s (instant payments) to 168h. Unset: 30m.
+    /// Example: `after: 30m`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = rule::duration("1m", "168h"))]
+    #[x_kube(validation = rule::duration("10s", "168h"))]
     pub after: Option<DurationText>,
     /// Interval between checks for stuck payouts; from 10s to 1h. Unset: 60s. Example: `checkInterval: 60s`.
     #[serde(skip_serializing_if = "Option::is_none")]
