@@ -35,7 +35,7 @@ impl RequestCounter {
         )?;
         let host = server.authority().map_or_else(String::new, ToString::to_string);
         let counter = Self { requests, host: host.into() };
-        for method in [Method::GET, Method::POST, Method::PATCH] {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH] {
             // 0 before the first error.
             counter.series(NO_RESPONSE, &method);
         }

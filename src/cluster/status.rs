@@ -3,12 +3,13 @@
 //! A write costs the API server the same whether it changes anything or not. So an unchanged status is not written, an
 //! urgent change is written at once, any other transition at least [`MIN_WRITE_INTERVAL`] after the last write of the
 //! same object, and ride-along fields alone (last and next times, counts, history) at most every
-//! [`HasStatus::MIN_RIDE_ALONG_INTERVAL`]. While many objects are new, good news of the others waits. The whole status is
-//! applied server-side under one field manager, so fields that it no longer has are removed.
+//! [`HasStatus::MIN_RIDE_ALONG_INTERVAL`]. While many objects are new, good news of the others waits.
+//!
+//! A write replaces the whole status by an update of `/status` without the spec, which the API server keeps
+//! (docs/adr/0038): so fields that the status no longer has are removed, no matter who wrote them.
 //!
 //! A status that another field manager wrote ([`StatusOwnership`]) is overwritten, at most every
-//! [`MIN_WRITE_INTERVAL`], so that two writers of one object cannot cause a write storm. Fields that the other manager
-//! added are removed too.
+//! [`MIN_WRITE_INTERVAL`], so that two writers of one object cannot cause a write storm.
 
 mod rollout;
 
@@ -16,16 +17,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::api::{Patch, PatchParams};
+use kube::api::PostParams;
+use kube::core::Request;
 use kube::{Api, Client, ResourceExt};
 use prometheus::IntCounterVec;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::cluster::decode_guard::DecodeGuard;
 use crate::cluster::lease::Leadership;
 use crate::cluster::resource::{HasStatus, MIN_RIDE_ALONG_INTERVAL, version};
-use crate::cluster::status_ownership::{StatusOwnership, WriteEcho, removal_patch};
+use crate::cluster::status_ownership::{StatusOwnership, WriteEcho};
 use crate::cluster::stores::KindStore;
 use crate::cluster::{ApiError, call};
 use crate::domain::key::{Kind, ObjectKey};
@@ -91,6 +93,26 @@ impl<K: HasStatus> NewestStatus<'_, K> {
             Self::Written(status) => Some(status),
         }
     }
+}
+
+/// The body of a status update: an object without its spec.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusUpdate<'a, S> {
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: Identity<'a>,
+    status: &'a S,
+}
+
+/// Which object is updated.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    uid: &'a str,
+    resource_version: Option<String>,
 }
 
 /// The last write of one object's status by this process.
@@ -221,7 +243,7 @@ impl<K: HasStatus> StatusWriter<K> {
         self.ownership().adopt(&object.key(), status);
     }
 
-    /// Applies `status` to `object`.
+    /// Replaces the status of `object` by `status`.
     ///
     /// # Errors
     /// A conflict if the object was replaced by another of the same name; not found if it was deleted; or
@@ -232,56 +254,48 @@ impl<K: HasStatus> StatusWriter<K> {
         let disputed = self.ownership().is_disputed(&key);
         let _permit = self.deps.leadership.write_permit(self.deps.clock.mono())?;
         self.ownership().begin_write(&key, status);
-        // Guarded: the object's new content may not decode, and its status is still ours.
-        let api: Api<DecodeGuard<K>> = Api::namespaced(self.deps.client.clone(), &key.namespace);
-        let mut applied = self.apply(&api, object, &uid, status).await?;
+        let written = self.replace(object, &key, &uid, status).await?;
         self.deps.metrics.writes.with_label_values(&[K::KIND.as_str()]).inc();
-        if let Some(removal) = applied.0.as_ref().ok().and_then(|a| removal_patch(&json!(a.status()), &json!(status))) {
-            let version = applied.resource_version();
-            let body = json!({ "metadata": { "uid": uid, "resourceVersion": version }, "status": removal });
-            let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            let _permit = self.deps.leadership.write_permit(self.deps.clock.mono())?;
-            applied = call(api.patch_status(&key.name, &params, &Patch::Merge(&body))).await?;
-        }
-        match &applied.0 {
+        match &written.0 {
             Ok(object) => self.ownership().record_write(&key, object.status()),
             Err(_) => self.ownership().record_write(&key, Some(status)),
         }
         self.record_write(&key, uid, disputed);
-        self.ownership().expect_echo(&key, version(&applied), Arc::new(status.clone()));
+        self.ownership().expect_echo(&key, version(&written), Arc::new(status.clone()));
         Ok(())
     }
 
-    /// Applies `status` to this object, whatever its current version.
+    /// Replaces the status of this object, whatever its current version. The response is guarded: the object's new
+    /// content may not decode, and its status is still ours.
     ///
-    /// The API server does not compare the UID of a status patch: a status of a deleted object would be written to its
-    /// successor of the same name. So the resource version is the precondition, and after a conflict the UID is read.
-    async fn apply(
+    /// Two preconditions: the UID, because a status of a deleted object must not be written to its successor of the same
+    /// name, and the resource version, which an update requires. After a conflict the current version is read.
+    async fn replace(
         &self,
-        api: &Api<DecodeGuard<K>>,
         object: &K,
+        key: &ObjectKey,
         uid: &str,
         status: &K::Status,
     ) -> Result<DecodeGuard<K>, ApiError> {
-        let name = object.name_any();
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let mut version = self.newest_version(object);
+        let api: Api<DecodeGuard<K>> = Api::namespaced(self.deps.client.clone(), &key.namespace);
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let (api_version, kind) = (K::api_version(&()), K::kind(&()));
+        let mut resource_version = self.newest_version(object);
         let mut attempts = 0;
         loop {
-            let body = json!({
-                "apiVersion": K::api_version(&()),
-                "kind": K::kind(&()),
-                "metadata": { "name": name, "uid": uid, "resourceVersion": version },
-                "status": status,
-            });
+            let metadata = Identity { name: &key.name, namespace: &key.namespace, uid, resource_version };
+            let update = StatusUpdate { api_version: &api_version, kind: &kind, metadata, status };
+            let body = serde_json::to_vec(&update).map_err(kube::Error::SerdeError)?;
+            let request = Request::new(api.resource_url()).replace_subresource("status", &key.name, &params, body);
+            let request = request.map_err(kube::Error::BuildRequest)?;
             attempts += 1;
-            let conflict = match call(api.patch_status(&name, &params, &Patch::Apply(&body))).await {
+            let conflict = match call(self.deps.client.request(request)).await {
                 Err(error) if error.is_conflict() && attempts < MAX_ATTEMPTS => error,
                 result => return result,
             };
-            let now = call(api.get_metadata_opt(&name)).await?;
+            let now = call(api.get_metadata_opt(&key.name)).await?;
             let Some(now) = now.filter(|now| now.uid().as_deref() == Some(uid)) else { return Err(conflict) };
-            version = now.resource_version();
+            resource_version = now.resource_version();
         }
     }
 

@@ -14,7 +14,6 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::domain::key::ObjectKey;
 
@@ -171,39 +170,8 @@ fn digest<S: Serialize>(status: Option<&S>) -> u64 {
     writer.0.finish()
 }
 
-/// A merge patch that removes what `found` has and `own` does not; `None` if there is nothing to remove. Server-side
-/// apply restores what others changed in our fields, but leaves fields that they added.
-pub fn removal_patch(found: &Value, own: &Value) -> Option<Value> {
-    match (found, own) {
-        (Value::Object(found), Value::Object(own)) => {
-            let patch: serde_json::Map<String, Value> = found
-                .iter()
-                .filter_map(|(name, value)| match own.get(name) {
-                    None => Some((name.clone(), Value::Null)),
-                    Some(own) => removal_patch(value, own).map(|patch| (name.clone(), patch)),
-                })
-                .collect();
-            (!patch.is_empty()).then_some(Value::Object(patch))
-        }
-        // Lists of keyed items: the remaining items keep their order and content.
-        (Value::Array(found), Value::Array(own)) => {
-            let known = |item: &&Value| own.iter().any(|own| merge_key(own) == merge_key(item));
-            let left: Vec<Value> = found.iter().filter(known).cloned().collect();
-            (left.len() < found.len()).then_some(Value::Array(left))
-        }
-        _ => None,
-    }
-}
-
-/// What identifies an item of a list: its key field, or the whole item.
-fn merge_key(item: &Value) -> &Value {
-    ["type", "name", "id"].iter().find_map(|key| item.get(key)).unwrap_or(item)
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -227,20 +195,5 @@ mod tests {
         assert_eq!((origin("new"), origin("old")), (Origin::Own, Origin::Foreign));
         ownership.forget(&key);
         assert_eq!(origin("theirs"), Origin::Unknown);
-    }
-
-    #[test]
-    fn removal_patch_removes_foreign_additions_and_nothing_else() {
-        let own =
-            json!({"health": "Healthy", "policy": {"name": "p"}, "conditions": [{"type": "Ready", "status": "True"}]});
-        assert_eq!(removal_patch(&own, &own), None);
-        let found = json!({
-            "health": "Unhealthy", "host": "theirs", "policy": {"name": "p", "source": "Ref"},
-            "conditions": [{"type": "Theirs"}, {"type": "Ready", "status": "False"}],
-        });
-        let wanted = json!({
-            "host": null, "policy": {"source": null}, "conditions": [{"type": "Ready", "status": "False"}],
-        });
-        assert_eq!(removal_patch(&found, &own), Some(wanted));
     }
 }

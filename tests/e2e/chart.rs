@@ -166,7 +166,7 @@ async fn a_watched_namespace_is_bound_by_one_file_without_editing() {
         eventually(format!("the rights in {namespace}"), async || {
             may(namespace, "get", "", "secrets").await
                 && may(namespace, "watch", "busbar.dev", "syncjobs").await
-                && may(namespace, "patch", "busbar.dev", "syncjobs/status").await
+                && may(namespace, "update", "busbar.dev", "syncjobs/status").await
         })
         .await;
     }

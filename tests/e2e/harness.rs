@@ -111,7 +111,7 @@ async fn the_shipped_roles_allow_the_operator_only_its_work() {
             // A job's finalizer is metadata, which has no subresource.
             let finalizer = kind == "syncjobs" && verb == "patch";
             check(["get", "list", "watch"].contains(&verb) || finalizer, verb, "busbar.dev", kind).await;
-            check(verb == "patch", verb, "busbar.dev", &format!("{kind}/status")).await;
+            check(verb == "update", verb, "busbar.dev", &format!("{kind}/status")).await;
         }
     }
     for verb in ["get", "list", "watch", "create", "update", "patch", "delete"] {

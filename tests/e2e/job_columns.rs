@@ -28,7 +28,7 @@ fn fresh(status: &SyncJobStatus) -> &str {
 /// How often the operator wrote the job's status.
 fn status_writes(operator: &Operator) -> usize {
     let query = AuditQuery {
-        verb: Some("patch"),
+        verb: Some("update"),
         resource: Some("syncjobs"),
         subresource: Some("status"),
         name: Some(FEED),

@@ -125,7 +125,7 @@ async fn a_failover_is_written_at_once_despite_a_recent_write() {
     // When the API server received both writes, by its own clock: the open circuit, and the failover.
     let received = |resource, name| -> Vec<Timestamp> {
         let query = AuditQuery {
-            verb: Some("patch"),
+            verb: Some("update"),
             resource: Some(resource),
             subresource: Some("status"),
             name: Some(name),

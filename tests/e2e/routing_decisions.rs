@@ -166,7 +166,7 @@ async fn decide_follows_a_failover_and_each_transition_is_one_event() {
 fn assert_within_a_second(operator: &Operator, env: &BankEnv) {
     let received = |resource, name| -> Vec<Timestamp> {
         let query = AuditQuery {
-            verb: Some("patch"),
+            verb: Some("update"),
             resource: Some(resource),
             subresource: Some("status"),
             name: Some(name),

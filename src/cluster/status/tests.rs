@@ -4,6 +4,7 @@ use http::{Request, Response};
 use kube::client::Body;
 use kube::runtime::reflector;
 use kube::runtime::watcher::Event;
+use serde_json::json;
 
 use super::*;
 use crate::api::v1alpha1::BreakerPolicy;

@@ -69,7 +69,7 @@ async fn an_idle_operator_with_100_connections_writes_no_status() {
         recorder.until("BankRoute", &format!("route-{number}"), "a bank is chosen", chosen).await;
     }
     let audit = env.operator.audit();
-    let query = AuditQuery { verb: Some("patch"), subresource: Some("status"), ..env.operator.requests() };
+    let query = AuditQuery { verb: Some("update"), subresource: Some("status"), ..env.operator.requests() };
     let clock = Clock::system();
     // Settled: pending writes of the last changes (at most five seconds late) are done.
     let (mut position, mut since) = (audit.position().unwrap(), clock.mono());

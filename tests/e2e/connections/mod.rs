@@ -96,7 +96,7 @@ impl ConnectionEnv {
     /// How often the operator wrote the connection's status, by the audit log of the API server.
     fn status_writes(&self, name: &str) -> usize {
         let query = AuditQuery {
-            verb: Some("patch"),
+            verb: Some("update"),
             resource: Some("providerconnections"),
             subresource: Some("status"),
             name: Some(name),
