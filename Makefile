@@ -10,7 +10,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 # The end-to-end tests mostly wait, one of them for two minutes: run more of them at once than there are cores.
-E2E_THREADS ?= 8
+E2E_THREADS ?= 10
 
 # Extra arguments of run, demo, e2e, bench and soak: `make demo ARGS=--once`.
 ARGS ?=
