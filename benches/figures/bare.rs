@@ -1,5 +1,5 @@
 //! A bare kube-rs controller, the operator's yardstick: it watches `ProviderConnection`s and patches one status per object
-//! (`Ready=True`, server-side apply), with neither Secrets, calls nor events.
+//! (`Ready=True`, server-side apply, as kube-rs's examples do), with neither Secrets, calls nor events.
 //!
 //! It is a process of its own (this program again, with [`FLAG`]), so that its CPU time and the load generator's are
 //! told apart. It runs against the API server of the operator's measurement, in a namespace of its own.
@@ -32,6 +32,16 @@ pub(crate) async fn start(env: &BenchEnv) -> Process {
     env.create_namespace(NAMESPACE).await;
     let identity: OperatorIdentity =
         env.plane.grant_operator(NAMESPACE, OperatorScope::Namespace).await.expect("the bare loop's rights");
+    let user = format!("--user={}", identity.user);
+    let resource = "--resource=providerconnections.busbar.dev/status";
+    for args in [
+        ["role", "patch-status", "--verb=patch", resource],
+        ["rolebinding", "patch-status", "--role=patch-status", &user],
+    ] {
+        let output =
+            env.plane.run_kubectl(&[&["-n", NAMESPACE, "create"], &args[..]].concat(), "").await.expect("kubectl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
     let spec = ProcessSpec {
         name: "bare-loop".to_owned(),
         program: std::env::current_exe().expect("the path of this program"),

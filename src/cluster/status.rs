@@ -17,8 +17,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::api::PostParams;
-use kube::core::Request;
+use http::Request;
+use http::header::CONTENT_TYPE;
 use kube::{Api, Client, ResourceExt};
 use prometheus::IntCounterVec;
 use serde::Serialize;
@@ -278,7 +278,9 @@ impl<K: HasStatus> StatusWriter<K> {
         status: &K::Status,
     ) -> Result<DecodeGuard<K>, ApiError> {
         let api: Api<DecodeGuard<K>> = Api::namespaced(self.deps.client.clone(), &key.namespace);
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        // Strict: a field that an older definition does not have would be dropped, and written again and again.
+        let uri =
+            format!("{}/{}/status?fieldManager={FIELD_MANAGER}&fieldValidation=Strict", api.resource_url(), key.name);
         let (api_version, kind) = (K::api_version(&()), K::kind(&()));
         let mut resource_version = self.newest_version(object);
         let mut attempts = 0;
@@ -286,8 +288,8 @@ impl<K: HasStatus> StatusWriter<K> {
             let metadata = Identity { name: &key.name, namespace: &key.namespace, uid, resource_version };
             let update = StatusUpdate { api_version: &api_version, kind: &kind, metadata, status };
             let body = serde_json::to_vec(&update).map_err(kube::Error::SerdeError)?;
-            let request = Request::new(api.resource_url()).replace_subresource("status", &key.name, &params, body);
-            let request = request.map_err(kube::Error::BuildRequest)?;
+            let request = Request::put(&uri).header(CONTENT_TYPE, "application/json").body(body);
+            let request = request.map_err(kube::Error::HttpError)?;
             attempts += 1;
             let conflict = match call(self.deps.client.request(request)).await {
                 Err(error) if error.is_conflict() && attempts < MAX_ATTEMPTS => error,

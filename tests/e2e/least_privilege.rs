@@ -23,7 +23,7 @@ use crate::kit::banks::{arrivals_at, unavailable};
 use crate::kit::objects::{candidates, connection, merged_patches, route};
 use crate::kit::wait::eventually;
 
-/// A verb on a resource, as a rule grants it: `patch busbar.dev/syncjobs/status`.
+/// A verb on a resource, as a rule grants it: `update busbar.dev/syncjobs/status`.
 pub(crate) type Rights = BTreeSet<String>;
 
 fn right(verb: &str, group: &str, resource: &str, subresource: &str) -> String {

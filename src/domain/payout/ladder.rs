@@ -24,8 +24,6 @@ const USUAL_AFTER: Duration = Duration::from_mins(30);
 
 /// How often a bank is asked about an attempt that waits for a person: the answer may settle it.
 const HELD_STEP: Duration = Duration::from_hours(1);
-/// A person takes minutes, and the bank has other customers.
-const SHORTEST_HELD_STEP: Duration = Duration::from_mins(1);
 
 /// An instant later; the last one there is, if that is beyond it.
 pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
@@ -39,9 +37,22 @@ pub(super) fn next_question(now: Timestamp, asked: u32, after: Duration, fractio
     later(now, with_jitter(shrunk(STEPS[place], after), fraction ^ mix(u64::from(asked))))
 }
 
-/// When a bank is asked again about an attempt that waits for a person: not more often than once a minute.
-pub(super) fn next_while_held(now: Timestamp, after: Duration, fraction: u64) -> Timestamp {
-    later(now, with_jitter(shrunk(HELD_STEP, after).max(SHORTEST_HELD_STEP), fraction))
+/// When the next attempt is proposed again after `proposals`: in the same steps, and then in ever longer ones, until they
+/// are twenty minutes, whatever `after` is. So a payout waits about a day for a bank that can take it.
+pub(super) fn next_proposal(now: Timestamp, proposals: u32, after: Duration, fraction: u64) -> Timestamp {
+    let last = STEPS.len() - 1;
+    let place = usize::try_from(proposals).unwrap_or(usize::MAX);
+    let doublings = u32::try_from(place.saturating_sub(last)).unwrap_or(u32::MAX).min(31);
+    let step = shrunk(STEPS[place.min(last)], after).saturating_mul(1 << doublings).min(STEPS[last]);
+    later(now, with_jitter(step, fraction ^ mix(u64::from(proposals))))
+}
+
+/// When a bank is asked again about an attempt that was decided at `decided_at` and waits for a person: every hour. With a
+/// short `after` sooner, and then ever later: each time after a quarter of the attempt's age.
+pub(super) fn next_while_held(now: Timestamp, decided_at: Timestamp, after: Duration, fraction: u64) -> Timestamp {
+    let age = Duration::try_from(now.duration_since(decided_at)).unwrap_or_default();
+    let step = shrunk(HELD_STEP, after).max(age / 4).min(HELD_STEP);
+    later(now, with_jitter(step, fraction))
 }
 
 fn shrunk(step: Duration, after: Duration) -> Duration {
@@ -84,10 +95,25 @@ mod tests {
     }
 
     #[test]
-    fn a_held_attempt_is_asked_about_hourly_and_never_more_often_than_once_a_minute() {
-        let step = |after| next_while_held(Timestamp::UNIX_EPOCH, after, 0).as_millisecond() / 1000;
-        assert!((3600..=3960).contains(&step(USUAL_AFTER)));
-        assert!((120..=132).contains(&step(Duration::from_mins(1))));
-        assert!((60..=66).contains(&step(Duration::from_secs(10))));
+    fn a_held_attempt_is_asked_about_hourly_at_last() {
+        let step = |age: Duration, after| {
+            let now = later(Timestamp::UNIX_EPOCH, age);
+            next_while_held(now, Timestamp::UNIX_EPOCH, after, 0).duration_since(now).as_secs()
+        };
+        let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
+        assert!((3600..=3960).contains(&step(minute, USUAL_AFTER)));
+        assert!((20..=22).contains(&step(minute, Duration::from_secs(10))));
+        assert!((900..=990).contains(&step(hour, Duration::from_secs(10))));
+        assert!((3600..=3960).contains(&step(100 * hour, Duration::from_secs(10))));
+    }
+
+    #[test]
+    fn seventy_five_proposals_take_about_a_day_whatever_the_time() {
+        for after in [Duration::from_secs(10), Duration::from_mins(1), USUAL_AFTER, Duration::from_hours(168)] {
+            let end = (0..75).fold(Timestamp::UNIX_EPOCH, |now, proposals| next_proposal(now, proposals, after, 0));
+            assert!((20 * 3600..=28 * 3600).contains(&end.as_second()), "{after:?}: {end}");
+        }
+        let first = next_proposal(Timestamp::UNIX_EPOCH, 1, Duration::from_secs(10), 0);
+        assert!(first.as_second() < 1, "{first}");
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::effect::{Applied, Effect, PayoutRefusal, Refusal, Transition};
 use super::evidence::{Evidence, EvidenceSource};
 use super::followed::{Attempt, Payout};
-use super::ladder::{QUESTIONS, later, next_question, next_while_held};
+use super::ladder::{QUESTIONS, later, next_proposal, next_question, next_while_held};
 use super::promises::StuckPolicy;
 use super::proof::forget_not_found;
 use super::state::{AttemptState, HoldReason};
@@ -25,7 +25,7 @@ pub(super) struct Machine {
     pub(super) transitions: Vec<Transition>,
 }
 
-/// Proposals without an attempt: a day of them, twenty minutes apart.
+/// Proposals without an attempt: about a day of them.
 const MAX_PROPOSALS: u32 = 75;
 
 /// What a rule of the machine ends with.
@@ -154,7 +154,7 @@ impl Machine {
         let is_asked = attempt.plan.promises.inquiry
             && self.payout.rules.policy != StuckPolicy::ManualOnly
             && self.now < later(attempt.decided_at, FOLLOWED_WHILE_HELD);
-        let next = next_while_held(self.now, self.payout.rules.after, self.fraction(at));
+        let next = next_while_held(self.now, attempt.decided_at, self.payout.rules.after, self.fraction(at));
         self.attempt_mut(at).next_action = is_asked.then_some(next);
     }
 
@@ -238,7 +238,7 @@ impl Machine {
             return;
         }
         let fraction = self.payout.attempts.len().checked_sub(1).map_or(0, |last| self.fraction(last));
-        let next = next_question(self.now, self.payout.proposals, self.payout.rules.after, fraction);
+        let next = next_proposal(self.now, self.payout.proposals, self.payout.rules.after, fraction);
         self.payout.propose_at = Some(next);
         self.effects.push(Effect::ProposeReroute { attempt_no });
     }

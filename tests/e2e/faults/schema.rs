@@ -123,3 +123,29 @@ async fn an_undecodable_object_keeps_its_last_settings() {
         .await;
     env.finish().await;
 }
+
+#[tokio::test]
+async fn a_status_that_the_definition_does_not_know_is_an_error_and_is_not_written() {
+    let plane = fault_plane().await;
+    let env = FailoverEnv::on(&plane, "older").await;
+    let run = env.fault_run().await;
+    let field = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/host";
+    let older = json!([{"op": "remove", "path": field}]);
+    kubectl(&plane, &["patch", "crd", CRDS[0], "--type=json", "-p", &older.to_string()], "").await.ok();
+    eventually("the field is not served any more", async || {
+        get_object::<ProviderConnection>(&env, "a").await.is_some_and(|a| a.status.is_some_and(|s| s.host.is_none()))
+    })
+    .await;
+    let position = env.operator.audit().position().unwrap();
+    fail_bank_a(&env).await;
+    let reason = "unknown field \\\"status.host\\\"";
+    eventually("the error names the field", async || run.log_count(&env, reason) > 0).await;
+    let written = env.status_writes(position);
+    assert!(!written.contains_key("providerconnections/a"), "{written:?}");
+    let crds = repository("crds");
+    let apply = ["apply", "--server-side", "--force-conflicts", "-f", &crds.to_string_lossy()];
+    kubectl(&plane, &apply, "").await.ok();
+    env.until_active("b").await;
+    eventually("it is written again", async || env.status_writes(position).contains_key("providerconnections/a")).await;
+    env.finish().await;
+}

@@ -198,7 +198,7 @@ impl FailoverEnv {
     pub(crate) fn status_writes(&self, since: AuditPosition) -> BTreeMap<String, usize> {
         let namespace = Some(self.ns.name());
         let query =
-            AuditQuery { verb: Some("patch"), subresource: Some("status"), namespace, ..self.operator.requests() };
+            AuditQuery { verb: Some("update"), subresource: Some("status"), namespace, ..self.operator.requests() };
         let mut count = BTreeMap::new();
         for request in self.operator.audit().requests_since(since, &query).expect("the audit log") {
             if request.code < 300 {

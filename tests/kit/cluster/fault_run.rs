@@ -158,6 +158,9 @@ impl FaultRun {
         let took = env.clock.mono().since(ended);
         env.until_quiet(left() + SETTLE_TIME).await;
         let mut findings = Vec::new();
+        if env.status_writes(AuditPosition::default()).is_empty() {
+            findings.push("the audit log has no status write at all, not even the first ones".to_owned());
+        }
         for (object, count) in env.status_writes(self.audit) {
             let named = expected.writes.iter().find(|(name, _)| *name == object).map(|(_, allowed)| *allowed);
             let allowed = named.unwrap_or_else(|| env.transitions(&object, self.began));
