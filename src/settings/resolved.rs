@@ -45,6 +45,16 @@ impl Settings {
         draft.retry.check()?;
         let quota = call_policy::quota(&draft.limits, draft.money_reserve_percent, draft.profile.day_zone())?;
         check_health_check(&draft.health_check)?;
+        let target = short_digest(&[
+            &draft.owner,
+            &draft.profile.id,
+            draft.environment.as_str(),
+            base_url.as_str(),
+            &format!("{:?}", draft.parameters),
+            &draft.auth_reference,
+            &draft.auth.shape(),
+        ]);
+        draft.promises.target.clone_from(&target);
         let verification_revision = short_digest(&[
             &draft.owner,
             &draft.profile.id,
@@ -64,15 +74,6 @@ impl Settings {
             &draft.maintenance.iter().map(ToString::to_string).collect::<Vec<_>>().join(";"),
             &format!("{:?}{:?}{:?}", draft.rights, draft.fallback, draft.features),
             &format!("{:?}", draft.promises),
-        ]);
-        let target = short_digest(&[
-            &draft.owner,
-            &draft.profile.id,
-            draft.environment.as_str(),
-            base_url.as_str(),
-            &format!("{:?}", draft.parameters),
-            &draft.auth_reference,
-            &draft.auth.shape(),
         ]);
         let credential_expires = draft.tls.expires();
         let (revision, verification_revision) = (revision.into(), verification_revision.into());

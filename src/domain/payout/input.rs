@@ -108,6 +108,27 @@ pub enum BankReport {
 }
 
 impl BankReport {
+    /// Whether it says that the payout was not executed, or came back: what another attempt may rest on.
+    pub const fn denies_execution(self) -> bool {
+        use BankStatus::{Cancelled, NeverReceived, Open, Rejected, Returned, Settled};
+        match self {
+            Self::Status(Rejected | Cancelled | Returned | NeverReceived)
+            | Self::NotSent
+            | Self::NotFound
+            | Self::CancelAccepted { .. }
+            | Self::StatementWithoutDebit { .. } => true,
+            Self::Status(Settled | Open)
+            | Self::Submitted
+            | Self::Ack
+            | Self::Silence
+            | Self::InquirySilence
+            | Self::CancelRefused
+            | Self::CancelPending
+            | Self::CancelSilence
+            | Self::Confirmation => false,
+        }
+    }
+
     /// What an outcome that the submitter reports says of the attempt; `None`: nothing of its execution.
     pub const fn from_outcome(class: OutcomeClass) -> Option<Self> {
         Some(match class {

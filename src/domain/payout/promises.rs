@@ -30,6 +30,9 @@ pub struct BankPromises {
     pub scheme_timeout: Duration,
     /// Whether "not found" is read from where payouts are written.
     pub strong_read_your_writes: bool,
+    /// Which bank, endpoint and account promise this; empty: not known (an attempt of an earlier version).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub target: String,
 }
 
 impl Default for BankPromises {
@@ -42,6 +45,7 @@ impl Default for BankPromises {
             recall: false,
             scheme_timeout: Duration::from_hours(1),
             strong_read_your_writes: false,
+            target: String::new(),
         }
     }
 }
@@ -50,6 +54,11 @@ impl BankPromises {
     /// Whether it promises nothing that a stuck payout could be followed by: `ManualOnly` is what is left.
     pub const fn is_manual_only(&self) -> bool {
         !self.inquiry && !self.recall
+    }
+
+    /// Whether they are promises of what is called `target` now.
+    pub fn are_of(&self, target: &str) -> bool {
+        self.target.is_empty() || self.target == target
     }
 }
 

@@ -19,6 +19,9 @@ use crate::settings::Settings;
 /// Longest call, waits for quota included: it ends while the lease of the clock is still held.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Why an answer does not count, or was not asked for: see [`BankPromises::target`](crate::domain::payout::BankPromises).
+const ANOTHER_TARGET: &str = "endpoint_changed";
+
 /// Asks banks through the connections of a registry.
 #[derive(Clone)]
 pub struct RegistryBanks {
@@ -40,15 +43,22 @@ impl RegistryBanks {
             return answer::none(call, "connection_not_found", times());
         };
         let settings = connection.settings();
+        // The endpoint or the account was changed since the attempt was decided: the bank that is called now may be
+        // another one, which says nothing of the payout by not knowing it, and cannot cancel it.
+        let is_same = attempt.plan.promises.are_of(settings.target());
+        if call == PayoutCall::Recall && !is_same {
+            return answer::none(call, ANOTHER_TARGET, times());
+        }
         let Some(request) = request(&settings, call, payout, attempt) else {
             // The connection, or its profile, promises less than when the attempt was decided.
             return answer::none(call, "operation_not_found", times());
         };
-        match (connection.call_with(&settings, request).await, &settings.profile().payouts) {
+        let answer = match (connection.call_with(&settings, request).await, &settings.profile().payouts) {
             (Ok(response), Some(profile)) => answer::of_response(call, profile, attempt, &response, times()),
             (Ok(_), None) => answer::none(call, "operation_not_found", times()),
             (Err(error), _) => answer::of_error(call, &error, times()),
-        }
+        };
+        if !is_same && answer.report.denies_execution() { answer::none(call, ANOTHER_TARGET, times()) } else { answer }
     }
 }
 

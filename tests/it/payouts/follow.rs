@@ -1,9 +1,11 @@
 //! Stuck payouts to their end: inquired, recalled, and re-routed with proof.
 
-use busbar::domain::payout::{AttemptState, BankReport, EvidenceSource, HoldReason, Payout, PayoutState};
+use std::time::Duration;
+
+use busbar::domain::payout::{AttemptState, BankPromises, BankReport, EvidenceSource, HoldReason, Payout, PayoutState};
 use busbar::ledger::outbox::EventFilter;
 use busbar::ledger::payouts::{PayoutCall, TimelineEvent};
-use busbar::testbed::sim::{Behaviour, FailurePoint, PayoutConfig};
+use busbar::testbed::sim::{BankHandle, Behaviour, FailurePoint, PayoutConfig};
 
 use super::env::{BANK_A, BANK_B, Banks, PayoutProcess, payout_draft, sqlite, submit};
 use crate::kit::banks::count_arrivals;
@@ -136,6 +138,32 @@ async fn a_lagging_replica_that_finds_nothing_leads_to_no_second_payment() {
     let held = process.until("p1", PayoutState::Held).await;
     assert_eq!(held.attempts.len(), 1, "404 is no proof");
     assert_eq!(banks.executions("p1"), 1);
+    process.end().await;
+}
+
+#[tokio::test]
+async fn another_endpoint_that_finds_nothing_leads_to_no_second_payment() {
+    let (folder, banks) = (tempfile::tempdir().unwrap(), Banks::new(PayoutConfig::default()).await);
+    let process = process(&folder, &banks).await;
+    // "Not found" is proof at once, at the endpoint that the attempt was sent to.
+    let at = |bank: &BankHandle| {
+        let mut draft = payout_draft(&bank.base_url());
+        let (strong_read_your_writes, not_found_grace) = (true, Duration::ZERO);
+        draft.promises =
+            BankPromises { not_found_proof: true, strong_read_your_writes, not_found_grace, ..draft.promises };
+        connect(&process.registry, BANK_A, BANK_A, draft);
+    };
+    at(&banks.a);
+    stuck(&banks, &process, "p1").await;
+    at(&banks.b);
+    process.run_clock("one");
+    let held = process.until("p1", PayoutState::Held).await;
+    assert_eq!(held.attempts.len(), 1, "{held:?}");
+    assert!(count_arrivals(&banks.b, |arrival| arrival.method == "GET") > 0, "it was asked");
+    assert_eq!(count_arrivals(&banks.b, |arrival| arrival.path.ends_with("/cancel")), 0);
+    at(&banks.a);
+    let payout = process.until("p1", PayoutState::Confirmed).await;
+    assert_eq!((payout.attempts.len(), banks.executions("p1")), (1, 1));
     process.end().await;
 }
 
