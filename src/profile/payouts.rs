@@ -173,6 +173,7 @@ impl PayoutProfile {
             recall: self.recall.is_some(),
             scheme_timeout: self.scheme_timeout.unwrap_or(default.scheme_timeout),
             strong_read_your_writes: self.strong_read_your_writes,
+            ..default
         }
     }
 

@@ -33,7 +33,7 @@ fn all_promises() -> BankPromises {
         not_found_proof: true,
         recall: true,
         scheme_timeout: Duration::from_hours(1),
-        strong_read_your_writes: false,
+        ..BankPromises::default()
     }
 }
 
