@@ -288,7 +288,9 @@ impl<K: HasStatus> StatusWriter<K> {
             let metadata = Identity { name: &key.name, namespace: &key.namespace, uid, resource_version };
             let update = StatusUpdate { api_version: &api_version, kind: &kind, metadata, status };
             let body = serde_json::to_vec(&update).map_err(kube::Error::SerdeError)?;
-            let request = Request::put(&uri).header(CONTENT_TYPE, "application/json").body(body);
+            // The name of the client's span.
+            let request = Request::put(&uri).extension("replace_status");
+            let request = request.header(CONTENT_TYPE, "application/json").body(body);
             let request = request.map_err(kube::Error::HttpError)?;
             attempts += 1;
             let conflict = match call(self.deps.client.request(request)).await {

@@ -55,17 +55,7 @@ impl Settings {
             &draft.auth.shape(),
         ]);
         draft.promises.target.clone_from(&target);
-        let verification_revision = short_digest(&[
-            &draft.owner,
-            &draft.profile.id,
-            draft.environment.as_str(),
-            base_url.as_str(),
-            &format!("{:?}", draft.parameters),
-            &draft.auth.shape(),
-            &draft.auth_reference,
-            &draft.credential_revision,
-            &draft.tls.shape(),
-        ]);
+        let verification_revision = short_digest(&[&target, &draft.credential_revision, &draft.tls.shape()]);
         let revision = short_digest(&[
             &verification_revision,
             &format!("{:?}{:?}{:?}", draft.timeouts, draft.health_check, draft.breaker),

@@ -47,7 +47,9 @@ pub fn apply(payout: &Payout, input: &PayoutInput, now: Timestamp) -> Applied {
     let step = match input {
         PayoutInput::Attempt(plan) => machine.add_attempt(plan),
         PayoutInput::Report { attempt_no, report, evidence } => machine.report(*attempt_no, *report, evidence),
-        PayoutInput::RequestResend { attempt_no, evidence } => machine.request_resend(*attempt_no, evidence),
+        PayoutInput::RequestResend { attempt_no, evidence, target } => {
+            machine.request_resend(*attempt_no, evidence, target)
+        }
         PayoutInput::RequestInquiry { attempt_no, evidence } => machine.request_inquiry(*attempt_no, evidence),
         PayoutInput::RequestRecall { attempt_no, evidence } => machine.request_recall(*attempt_no, evidence),
         PayoutInput::AcceptDuplicateRisk { evidence } => machine.accept_duplicate_risk(evidence),

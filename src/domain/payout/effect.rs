@@ -99,6 +99,7 @@ closed_list!(
         NoSubject = "no_subject": "The act has no person." => "Call with a token of a person.",
         NoEvidence = "no_evidence": "The resolution names no message of the bank." => "Give the reference or the hash of the bank's message.",
         WindowOver = "window_over": "The bank may have forgotten the idempotency key: sending again would be a new payment." => "Do not send; wait for the inquiry.",
+        EndpointChanged = "endpoint_changed": "The connection of the attempt leads to another endpoint or account than when it was decided, or it does not run." => "Do not send; restore the connection, or wait for the inquiry.",
         NoWindow = "no_window": "The bank does not deduplicate by idempotency key." => "Do not send; wait for the inquiry.",
     }
 );

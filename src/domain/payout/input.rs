@@ -28,6 +28,8 @@ pub enum PayoutInput {
         attempt_no: u32,
         /// The submitter.
         evidence: Evidence,
+        /// What the attempt's connection leads to now: see [`BankPromises::target`](super::BankPromises::target).
+        target: String,
     },
     /// A person asks for an inquiry now.
     RequestInquiry {

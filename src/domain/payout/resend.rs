@@ -52,7 +52,7 @@ pub fn may_resend(attempt: &Attempt, now: Timestamp) -> Result<Timestamp, Payout
 
 impl Machine {
     /// The submitter asks for a permission to send once more. Whatever the bank did not find until now may arrive yet.
-    pub(super) fn request_resend(&mut self, attempt_no: u32, evidence: &Evidence) -> Step {
+    pub(super) fn request_resend(&mut self, attempt_no: u32, evidence: &Evidence, target: &str) -> Step {
         let at = self.place(attempt_no)?;
         if self.payout.frozen {
             return refuse(PayoutRefusal::Frozen);
@@ -61,6 +61,10 @@ impl Machine {
         let is_relied_on = self.payout.next_attempt_no() != attempt_no.saturating_add(1);
         if is_relied_on || self.attempt(at).risk_accepted_for.is_some() {
             return refuse(PayoutRefusal::AlreadyFinal);
+        }
+        // Another bank, or the same one for another account, does not know the key.
+        if !self.attempt(at).plan.promises.are_of(target) {
+            return refuse(PayoutRefusal::EndpointChanged);
         }
         match may_resend(self.attempt(at), self.now) {
             Ok(until) => {

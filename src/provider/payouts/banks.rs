@@ -58,7 +58,13 @@ impl RegistryBanks {
             (Ok(_), None) => answer::none(call, "operation_not_found", times()),
             (Err(error), _) => answer::of_error(call, &error, times()),
         };
-        if !is_same && answer.report.denies_execution() { answer::none(call, ANOTHER_TARGET, times()) } else { answer }
+        // It may have been changed while the call waited for its turn, and the call was sent with other credentials then.
+        let settings = self.registry.get(&key).map(|connection| connection.settings());
+        let is_still_same = settings.is_some_and(|settings| attempt.plan.promises.are_of(settings.target()));
+        if !(is_same && is_still_same) && answer.report.denies_execution() {
+            return answer::none(call, ANOTHER_TARGET, times());
+        }
+        answer
     }
 }
 

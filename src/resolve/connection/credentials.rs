@@ -130,6 +130,8 @@ pub(super) fn tls(
     if secret.has("tls.crt") || secret.has("tls.key") {
         let certificate = secret.copy("tls.crt")?;
         draft.tls.client = Some(ClientCertificate { certificate, key: secret.text("tls.key")? });
+        // A way to authenticate, too.
+        draft.auth_reference = format!("{} {} {}", draft.auth_reference, secret.field, secret.name);
     }
     if draft.tls.ca.is_none() && draft.tls.client.is_none() {
         return Err(SpecError::waiting(

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{ConnectionResolution, ConnectionSources, connection};
+use super::{ConnectionResolution, ConnectionSources, connection, credentials};
 use crate::api::v1alpha1::provider_connection::{PolicySource, ProviderConnectionSpec};
 use crate::api::v1alpha1::reasons::Reason;
 use crate::domain::key::ObjectKey;
-use crate::profile::Profiles;
+use crate::profile::{Environment, Profiles};
 use crate::resolve::{JobSupport, OperatorOptions, ReferencedSecret, ReferencedSecrets, SpecError, referenced_secrets};
-use crate::settings::Settings;
 use crate::settings::addresses::AddressRules;
 use crate::settings::secret_data::{SecretData, SecretState};
+use crate::settings::{Draft, Settings};
 
 fn spec(provider: &str, environment: &str, rest: &str) -> ProviderConnectionSpec {
     let yaml = format!("{{provider: {provider}, environment: {environment}, {rest}}}");
@@ -130,4 +130,21 @@ fn a_connection_that_expects_no_json_replaces_what_its_profile_expects() {
     ] {
         assert_eq!(expected(fields), wanted, "{fields}");
     }
+}
+
+#[test]
+fn the_secret_of_a_client_certificate_is_part_of_the_way_to_authenticate() {
+    let reference = |name: &'static str, keys: &[&'static str]| {
+        let spec = spec("generic", "Production", &format!("{GENERIC}, tls: {{certSecretRef: {{name: {name}}}}}"));
+        let state = SecretState::Found(Arc::new(SecretData::placeholder(name, keys.iter().copied())));
+        let secret = |(field, name)| ReferencedSecret { field, name, state: state.clone() };
+        let secrets = ReferencedSecrets { auth: None, tls: referenced_secrets(&spec).1.map(secret) };
+        let mut draft = Draft::new(Profiles::builtin().unwrap().get("generic").unwrap(), Environment::Production);
+        credentials::tls(&spec, &secrets, &mut draft).unwrap();
+        draft.auth_reference
+    };
+    let pair = ["tls.crt", "tls.key"];
+    assert_ne!(reference("one", &pair), reference("other", &pair));
+    assert_eq!(reference("one", &pair), reference("one", &["ca.crt", "tls.crt", "tls.key"]));
+    assert_eq!(reference("one", &["ca.crt"]), reference("other", &["ca.crt"]), "roots say nothing of the account");
 }

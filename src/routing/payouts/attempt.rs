@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::decision::{DecisionRecord, DecisionRequest, Snapshot};
 use crate::domain::key::ObjectKey;
-use crate::domain::payout::{AttemptPlan, PayoutInput, Refusal, StuckRules, apply, payout_events};
+use crate::domain::payout::{Attempt, AttemptPlan, PayoutInput, Refusal, StuckRules, apply, payout_events};
 use crate::ledger::decisions::{EntryOutcome, NewEntry};
 use crate::ledger::payouts::{PayoutAct, PayoutCommit, PayoutOutcome, StoredPayout};
 use crate::resolve::ResolvedRoute;
@@ -55,6 +55,11 @@ impl DecisionService {
             promises: self.routes.promises(&connection),
             send_by: record.expires_at,
         })
+    }
+
+    /// What the connection of an attempt leads to now; empty if it does not run.
+    pub fn target_of(&self, namespace: &str, attempt: &Attempt) -> String {
+        self.routes.promises(&ObjectKey::new(namespace, &*attempt.plan.bank)).target
     }
 
     /// Stores a decision as the next attempt of the followed payout `stored`. The outcome is that of the decision.

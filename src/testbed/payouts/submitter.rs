@@ -105,7 +105,7 @@ impl<S: SimulatedStore> PayoutRun<'_, S> {
 
     pub(super) fn resend(&mut self, attempt_no: u32) {
         let evidence = Evidence::new(EvidenceSource::Submitter, self.now);
-        if self.act(&PayoutInput::RequestResend { attempt_no, evidence }) == Acted::Stored {
+        if self.act(&PayoutInput::RequestResend { attempt_no, evidence, target: String::new() }) == Acted::Stored {
             self.totals.resent += 1;
             let (transit, reply) = (self.dice.up_to(PERMISSION), self.dice.up_to(SECONDS));
             self.after(transit, Event::Arrive { attempt_no, reply: Some(reply) });

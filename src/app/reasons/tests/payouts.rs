@@ -93,7 +93,7 @@ impl<'e> Case<'e> {
 
     fn resends(&mut self, minutes: i64) -> &mut Self {
         let evidence = Evidence::new(EvidenceSource::Submitter, minute(minutes));
-        self.input(minutes, &PayoutInput::RequestResend { attempt_no: 1, evidence })
+        self.input(minutes, &PayoutInput::RequestResend { attempt_no: 1, evidence, target: String::new() })
     }
 
     fn recalls(&mut self, minutes: i64) -> &mut Self {
@@ -164,7 +164,10 @@ fn refusals(emitted: &mut Emitted) {
     case.hears(1, 1, BankReport::Silence).accepts(2, "ana").accepts(3, "ana").recalls(4).resends(5);
     case.hears(6, 1, SETTLED).accepts(7, "bo").recalls(8);
     let mut windows = Case::new(promises(), rules(), emitted);
-    windows.apply(minute(24 * 60), &PayoutInput::RequestResend { attempt_no: 1, evidence: bare });
+    let target = String::new();
+    windows.apply(minute(24 * 60), &PayoutInput::RequestResend { attempt_no: 1, evidence: bare, target });
+    let elsewhere = BankPromises { target: "elsewhere".to_owned(), ..promises() };
+    Case::new(elsewhere, rules(), emitted).hears(1, 1, BankReport::Silence).resends(2);
     let no_limit = StuckRules::default();
     Case::new(promises(), no_limit, emitted).hears(1, 1, BankReport::Silence).accepts(2, "ana");
     Case::new(BankPromises::default(), rules(), emitted).recalls(0).input(0, &inquiry).resends(0);

@@ -170,7 +170,7 @@ fn an_attempt_is_not_sent_again_once_people_accepted_the_risk_of_the_next_one() 
     story.submitter(2, 1, BankReport::Silence);
     let resend = |story: &mut Story| {
         let evidence = Evidence::new(EvidenceSource::Submitter, at(5));
-        reason(story.input(5, &PayoutInput::RequestResend { attempt_no: 1, evidence }))
+        reason(story.input(5, &PayoutInput::RequestResend { attempt_no: 1, evidence, target: String::new() }))
     };
     assert_eq!(resend(&mut story), None);
     assert_eq!((accept(&mut story, "ana"), resend(&mut story)), (None, None), "one person is not enough");

@@ -178,10 +178,23 @@ fn a_key_is_good_until_the_window_less_its_margin_and_until_a_recall() {
 fn a_permission_to_send_again_starts_the_proof_anew() {
     let mut story = inquired(strong());
     let evidence = Evidence::new(EvidenceSource::Submitter, at(10));
-    assert_eq!(story.input(10, &PayoutInput::RequestResend { attempt_no: 1, evidence }), None);
+    assert_eq!(story.input(10, &PayoutInput::RequestResend { attempt_no: 1, evidence, target: String::new() }), None);
     assert_eq!(story.answer(16, 1, BankReport::NotFound), Inquiring);
     assert_eq!(story.answer(25, 1, BankReport::NotFound), Inquiring);
     assert_eq!(story.answer(26, 1, BankReport::NotFound), NeverReceived);
+}
+
+#[test]
+fn an_attempt_is_not_sent_again_where_its_connection_leads_elsewhere() {
+    let moved = BankPromises { target: "a".to_owned(), ..all_promises() };
+    for (target, refused) in
+        [("a", None), ("b", Some(PayoutRefusal::EndpointChanged)), ("", Some(PayoutRefusal::EndpointChanged))]
+    {
+        let mut story = inquired(moved.clone());
+        let (evidence, target) = (Evidence::new(EvidenceSource::Submitter, at(10)), target.to_owned());
+        let refusal = story.input(10, &PayoutInput::RequestResend { attempt_no: 1, evidence, target });
+        assert_eq!(refusal, refused.map(|reason| Refusal::Payout { reason }));
+    }
 }
 
 #[test]
@@ -196,7 +209,7 @@ fn not_sent_is_no_proof_once_the_attempt_may_have_been_sent() {
     // Sent, crashed, allowed to send once more, and not connected then.
     let mut again = Story::new();
     let evidence = Evidence::new(EvidenceSource::Submitter, at(1));
-    assert_eq!(again.input(1, &PayoutInput::RequestResend { attempt_no: 1, evidence }), None);
+    assert_eq!(again.input(1, &PayoutInput::RequestResend { attempt_no: 1, evidence, target: String::new() }), None);
     assert_eq!(again.submitter(2, 1, BankReport::NotSent), AttemptState::Unknown);
 }
 

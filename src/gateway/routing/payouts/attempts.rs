@@ -30,7 +30,7 @@ use crate::gateway::routing::fields::{DecimalInput, Fields};
 use crate::gateway::routing::payouts::acts::{ActedView, acted};
 use crate::gateway::routing::payouts::target::{PayoutRight, PayoutTarget, path_attempt};
 use crate::gateway::state::Gateway;
-use crate::ledger::payouts::{PayoutAct, StoredPayout};
+use crate::ledger::payouts::PayoutAct;
 use crate::routing::{OutcomeReport, OutcomeStored, PayoutRequest, RoutingError};
 
 /// The class that says that the attempt was sent, and nothing of what the bank did.
@@ -167,10 +167,12 @@ pub async fn resend(
         return Err(RoutingError::PayoutsSuspended.into());
     }
     let stored = gateway.stored_payout(&target).await?;
-    require_attempt(&stored, attempt_no)?;
+    let attempt = stored.payout.attempt(attempt_no).ok_or_else(|| no_attempt(attempt_no))?;
+    let leads_to = gateway.routing.target_of(&target.namespace, attempt);
     let actor = actor(&subject, request_id);
     let evidence = Evidence::new(EvidenceSource::Submitter, gateway.clock.now().wall).by(actor.subject.as_str());
-    let request = request(&target, PayoutAct::Report, PayoutInput::RequestResend { attempt_no, evidence });
+    let input = PayoutInput::RequestResend { attempt_no, evidence, target: leads_to };
+    let request = request(&target, PayoutAct::Report, input);
     Ok(acted(gateway.routing.act_on(stored, &request, &actor).await?, false))
 }
 
@@ -185,10 +187,6 @@ fn split(path: Result<Path<(String, String)>, PathRejection>) -> (Result<Path<St
 fn request(target: &PayoutTarget, act: PayoutAct, input: PayoutInput) -> PayoutRequest {
     let (namespace, payout_id) = (target.namespace.clone(), target.payout_id.clone());
     PayoutRequest { act, input, namespace, payout_id, reason: None }
-}
-
-fn require_attempt(stored: &StoredPayout, number: u32) -> Result<(), Problem> {
-    if stored.payout.attempt(number).is_some() { Ok(()) } else { Err(no_attempt(number)) }
 }
 
 fn no_attempt(number: u32) -> Problem {

@@ -1,6 +1,6 @@
 //! What submitters and banks say of a payout, and what may be concluded.
 
-use busbar::domain::payout::Effect;
+use busbar::domain::payout::{BankPromises, Effect};
 use serde_json::{Value, json};
 
 use super::super::{payout, payout_with, post, recorded};
@@ -175,12 +175,33 @@ async fn an_attempt_is_sent_again_only_inside_the_window_of_its_key() {
     let again = act(&harness, "p-1", "attempts/1/resend", &json!({})).await;
     let attempt = &done(&again)["payout"]["attempts"][0];
     assert_eq!(attempt["idempotency_key"], first["idempotency_key"]);
-    harness.routes.promise("bank-c", busbar::domain::payout::BankPromises::default());
+    harness.routes.promise("bank-c", BankPromises::default());
     registered(&harness, &payout("p-2")).await;
     outcome(&harness, "p-2", 1, "timeout").await;
     let refused = act(&harness, "p-2", "attempts/1/resend", &json!({})).await;
     assert_eq!((refused.status, refused.error()), (409, "payout_refused"), "{refused:?}");
     assert_eq!(refused.body["data"]["details"]["reason"], json!("no_window"));
+}
+
+#[tokio::test]
+async fn an_attempt_is_not_sent_again_while_its_connection_leads_elsewhere() {
+    let harness = followed_by_banks().await;
+    let leads_to = |target: &str| {
+        let idempotency_window = std::time::Duration::from_hours(24);
+        let promises = BankPromises { idempotency_window, target: target.to_owned(), ..BankPromises::default() };
+        harness.routes.promise("bank-c", promises);
+    };
+    leads_to("one");
+    registered(&harness, &payout("p-1")).await;
+    outcome(&harness, "p-1", 1, "timeout").await;
+    for elsewhere in ["other", ""] {
+        leads_to(elsewhere);
+        let refused = act(&harness, "p-1", "attempts/1/resend", &json!({})).await;
+        assert_eq!((refused.status, refused.error()), (409, "payout_refused"), "{refused:?}");
+        assert_eq!(refused.body["data"]["details"]["reason"], json!("endpoint_changed"));
+    }
+    leads_to("one");
+    done(&act(&harness, "p-1", "attempts/1/resend", &json!({})).await);
 }
 
 #[tokio::test]
