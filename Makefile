@@ -20,8 +20,8 @@ BUSBAR := $(TARGET_DIR)/debug/busbar
 CRDS := crds
 REFERENCE := docs/reference
 
-.PHONY: help setup build run fmt lint test unit e2e schemathesis soak crds check-crds docs check-docs chart check-chart check-gitops check-rules deny control-plane api-server \
-	peers prometheus releases demo-plan demo demo-first-run bench release image check-image ci check clean
+.PHONY: help setup build run fmt lint test unit e2e schemathesis soak crds check-crds docs check-docs chart check-chart check-gitops check-rules deny control-plane \
+	peers prometheus releases demo-plan demo demo-build demo-first-run bench release image check-image ci check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,9 +94,6 @@ deny: ## check dependencies: bans, licences, sources, advisories (from a dated s
 control-plane: ## build etcd, kube-apiserver, kube-controller-manager and kubectl once, into the user's cache
 	@hack/control-plane/build >/dev/null
 
-api-server: ## build etcd, kube-apiserver and kubectl once, into the user's cache: what the demo needs
-	@hack/control-plane/build etcd kube >/dev/null
-
 peers: ## install the third-party test servers once, into the user's cache
 	@hack/peers/install >/dev/null
 
@@ -112,10 +109,11 @@ ON_CLUSTER := $(if $(findstring --context,$(ARGS)),on-cluster)
 demo-plan: ## say what the first run of the demo builds, and how long that takes
 	@hack/demo/plan $(TARGET_DIR) $(ON_CLUSTER)
 
-# Side by side on the first run: while one of the two downloads or links, the other compiles.
-demo: demo-plan $(if $(ON_CLUSTER),,setup) ## run the failover demo (ARGS: --once, or --context=NAME for an existing cluster)
-	@$(MAKE) -j2 $(if $(ON_CLUSTER),,api-server) build
+demo: demo-plan $(if $(ON_CLUSTER),build,setup demo-build) ## run the failover demo (ARGS: --once, or --context=NAME for an existing cluster)
 	@exec $(if $(ON_CLUSTER),hack/demo/on-cluster,$(TARGET_DIR)/debug/examples/demo) $(ARGS)
+
+demo-build:
+	@CARGO=$(CARGO) hack/demo/build
 
 demo-first-run: ## measure the first run of the demo with empty caches: demo.first_run_s (about 10 minutes, 10 GB)
 	@hack/demo/first-run
