@@ -51,32 +51,34 @@ impl Scan {
 
     /// Scans the next chunk.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), JsonError> {
-        for byte in chunk {
-            if self.in_string {
-                match byte {
-                    _ if self.escaped => self.escaped = false,
-                    b'\\' => self.escaped = true,
-                    b'"' => self.in_string = false,
-                    _ => {}
-                }
-                continue;
+        let mut bytes = chunk.iter();
+        loop {
+            if std::mem::take(&mut self.escaped) && bytes.next().is_none() {
+                self.escaped = true;
+                return Ok(());
             }
-            match byte {
-                b'"' => self.in_string = true,
-                b'{' | b'[' => {
+            // Most bytes are those of texts, and of what is between them.
+            let found = if self.in_string {
+                bytes.find(|byte| matches!(byte, b'"' | b'\\'))
+            } else {
+                bytes.find(|byte| matches!(byte, b'"' | b',' | b'{' | b'[' | b'}' | b']'))
+            };
+            match found {
+                None => return Ok(()),
+                Some(b'"') => self.in_string = !self.in_string,
+                Some(b'\\') => self.escaped = true,
+                Some(b'{' | b'[') => {
                     self.depth += 1;
                     if self.depth > MAX_DEPTH {
                         return Err(JsonError::TooDeep);
                     }
                     self.count()?;
                 }
-                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                Some(b'}' | b']') => self.depth = self.depth.saturating_sub(1),
                 // With the brackets: at least the number of values.
-                b',' => self.count()?,
-                _ => {}
+                Some(_) => self.count()?,
             }
         }
-        Ok(())
     }
 
     fn count(&mut self) -> Result<(), JsonError> {
@@ -88,6 +90,15 @@ impl Scan {
 /// Parses a document of at most [`MAX_TREE_VALUES`] values. Numbers keep all their digits.
 pub fn parse(body: &[u8]) -> Result<Value, JsonError> {
     read(body)
+}
+
+/// Parses an item of a document that [`text`] has checked, so that only the number of its values may be too high.
+pub fn parse_item(item: &str) -> Result<Value, JsonError> {
+    // Each value counted takes a byte at least.
+    if item.len() > MAX_TREE_VALUES {
+        Scan::new(MAX_TREE_VALUES).push(item.as_bytes())?;
+    }
+    serde_json::from_str(item).map_err(|_| JsonError::Invalid)
 }
 
 /// Deserializes a document of at most [`MAX_TREE_VALUES`] values.
@@ -308,7 +319,7 @@ mod tests {
 
     #[test]
     fn values_are_counted_in_any_chunks_before_a_tree_is_built() {
-        let list = |items: usize| format!("[{}]", vec![r#"{"a,[":",,["}"#; items].join(","));
+        let list = |items: usize| format!("[{}]", vec![r#"{"a\",[":",,[\\"}"#; items].join(","));
         let scan = |text: &str, max, chunk| {
             let mut scan = Scan::new(max);
             text.as_bytes().chunks(chunk).try_for_each(|chunk| scan.push(chunk))
@@ -318,6 +329,9 @@ mod tests {
             assert_eq!(scan(&list(51), 100, chunk), Err(JsonError::TooManyValues), "{chunk}");
         }
         assert_eq!(parse(list(MAX_TREE_VALUES).as_bytes()), Err(JsonError::TooManyValues));
+        assert_eq!(parse_item(&list(MAX_TREE_VALUES)), Err(JsonError::TooManyValues));
+        let most = format!("[{}]", vec!["0"; MAX_TREE_VALUES - 1].join(","));
+        assert_eq!(parse_item(&most), parse(most.as_bytes()));
         assert!(check(list(MAX_TREE_VALUES).as_bytes()).is_ok(), "nothing is built");
     }
 

@@ -46,6 +46,11 @@ impl BodyText {
         json::text(&self.text)
     }
 
+    /// The text of a [`part`](Self::part): the document that it is of was checked as a whole.
+    pub fn part_text(&self) -> Result<&str, JsonError> {
+        std::str::from_utf8(&self.text).map_err(|_| JsonError::Invalid)
+    }
+
     /// The memory of a part of it, in bytes.
     pub fn memory(&self) -> usize {
         self.text.len() + self.sent.as_ref().map_or(0, Bytes::len)

@@ -5,6 +5,7 @@
 //! The ordinal counts over the whole window, because identical records may be on different pages.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Add;
 
 use sha2::{Digest, Sha256};
@@ -175,31 +176,38 @@ pub fn dedupe<T: Keyed>(
     records: impl IntoIterator<Item = impl Into<Unkeyed<T>>>,
     ordinals: &mut Ordinals,
 ) -> (Vec<T>, Duplicates) {
-    let mut positions: HashMap<(String, String), usize> = HashMap::new();
-    let mut unique: Vec<Option<T>> = Vec::new();
-    let mut duplicates = Duplicates::default();
-    for unkeyed in records {
-        let Unkeyed { mut record, base } = unkeyed.into();
-        if record.key().is_empty() {
-            let base = base.unwrap_or_else(|| record.base());
-            let ordinal = ordinals.0.entry(ordinal_of(&base)).or_insert(0);
-            record.set_key(format!("~{base}-{ordinal}"));
-            *ordinal += 1;
-        }
-        let identity = (record.account_token().to_owned(), record.key().to_owned());
-        if let Some(slot) = positions.get(&identity).and_then(|position| unique.get_mut(*position))
-            && let Some(earlier) = slot.as_ref()
-        {
-            duplicates.count(record.is_equal(earlier));
-            if record.yields_to(earlier) {
-                continue;
+    let mut keyed: Vec<T> = records
+        .into_iter()
+        .map(|unkeyed| {
+            let Unkeyed { mut record, base } = unkeyed.into();
+            if record.key().is_empty() {
+                let base = base.unwrap_or_else(|| record.base());
+                let ordinal = ordinals.0.entry(ordinal_of(&base)).or_insert(0);
+                record.set_key(format!("~{base}-{ordinal}"));
+                *ordinal += 1;
             }
-            *slot = None;
+            record
+        })
+        .collect();
+    let mut duplicates = Duplicates::default();
+    let mut is_kept = vec![true; keyed.len()];
+    let mut positions: HashMap<(&str, &str), usize> = HashMap::with_capacity(keyed.len());
+    for (position, record) in keyed.iter().enumerate() {
+        match positions.entry((record.account_token(), record.key())) {
+            Entry::Vacant(entry) => _ = entry.insert(position),
+            Entry::Occupied(mut entry) => {
+                let earlier = &keyed[*entry.get()];
+                duplicates.count(record.is_equal(earlier));
+                let dropped = if record.yields_to(earlier) { position } else { entry.insert(position) };
+                is_kept[dropped] = false;
+            }
         }
-        positions.insert(identity, unique.len());
-        unique.push(Some(record));
     }
-    (unique.into_iter().flatten().collect(), duplicates)
+    if duplicates.dropped > 0 {
+        let mut is_kept = is_kept.into_iter();
+        keyed.retain(|_| is_kept.next().unwrap_or(true));
+    }
+    (keyed, duplicates)
 }
 
 /// The key of a record whose ID is too long to be one.

@@ -14,7 +14,7 @@ use super::available::Available;
 use super::body_text::BodyText;
 use super::paging::{self, NextPage, PageRecords, PageRequest, ReturnedToken};
 use crate::domain::run_reason::RunReason;
-use crate::profile::json::{self, JsonError, MAX_TREE_VALUES, Scan};
+use crate::profile::json::{self, JsonError};
 use crate::profile::json_text;
 use crate::profile::{EmptyForm, Pagination, RecordShape, Stream, TokenSource};
 
@@ -98,16 +98,20 @@ impl Page {
 
 impl RecordList {
     fn each(&self, each: &mut impl FnMut(Record<'_>)) -> Result<(), RunReason> {
-        let document = self.text.document().map_err(|_| RunReason::BodyUnreadable)?;
+        let document = self.text.part_text().map_err(|_| RunReason::BodyUnreadable)?;
         let mut read = |item: &str| {
-            if item.len() > MAX_RECORD_BYTES || Scan::new(MAX_TREE_VALUES).push(item.as_bytes()).is_err() {
-                each(Record::TooLarge(item));
-                return Ok(());
-            }
             let sent = self.text.sent_as(item);
-            let mut record = match sent {
-                None => json::parse(item.as_bytes())?,
-                Some(sent) => json::parse(json_text::replaced(sent).as_bytes())?,
+            let parsed = match sent {
+                _ if item.len() > MAX_RECORD_BYTES => Err(JsonError::TooManyValues),
+                None => json::parse_item(item),
+                Some(sent) => json::parse(json_text::replaced(sent).as_bytes()),
+            };
+            let mut record = match parsed {
+                Err(JsonError::TooManyValues) => {
+                    each(Record::TooLarge(item));
+                    return Ok(());
+                }
+                parsed => parsed?,
             };
             if let Some(fields) = record.as_object_mut() {
                 fields.extend(self.add.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))));

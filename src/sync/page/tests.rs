@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::profile::json::MAX_TREE_VALUES;
 use crate::sync::tests::stream;
 
 fn page_of(body: &[u8], stream: &Stream) -> Result<Page, RunReason> {
