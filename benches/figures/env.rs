@@ -11,7 +11,7 @@ use busbar::testbed::control_plane::{AuditQuery, ControlPlane, OperatorIdentity,
 use busbar::testbed::sim::BankEndpoints;
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -23,6 +23,8 @@ use crate::machine;
 const CREATORS: usize = 32;
 /// How long anything may take before the bench gives up: far beyond every target.
 const TIMEOUT: Duration = Duration::from_mins(10);
+/// How long the API server is left alone between two rounds.
+const AT_REST: Duration = Duration::from_secs(90);
 /// The namespace of every bench; each environment has a control plane of its own.
 pub(crate) const NAMESPACE: &str = "bench";
 /// The Secret with the simulated banks' certificate authority.
@@ -165,6 +167,19 @@ impl BenchEnv {
         };
         let both = async { tokio::join!(watching, creating) };
         tokio::time::timeout(TIMEOUT, both).await.expect("all Ready within ten minutes")
+    }
+
+    /// Deletes all connections of a namespace, and waits until the API server is at rest: the watch cache keeps what it was
+    /// told within the last 75 seconds.
+    pub(crate) async fn remove_all_of(&self, namespace: &str) {
+        let api: Api<ProviderConnection> = Api::namespaced(self.client.clone(), namespace);
+        let (all, began) = (kube::api::ListParams::default(), self.clock.mono());
+        while !api.list_metadata(&all).await.expect("a list").items.is_empty() {
+            assert!(self.clock.mono().since(began) < TIMEOUT, "the connections are not gone");
+            // One request may not live to see the end of ten thousand.
+            drop(api.delete_collection(&DeleteParams::default(), &all).await);
+        }
+        tokio::time::sleep(AT_REST).await;
     }
 
     /// Waits until every connection has condition `what` True; asks the API server, twice a second.
