@@ -1,6 +1,6 @@
 //! The figures that `docs/performance.md` describes: `cargo bench --bench figures -- [group …]`. Without a group: all.
 //!
-//! `operator` is measured in two parts: `operator1k` in some three minutes, `operator10k` in some nine.
+//! `operator` is measured in two parts: `operator1k` in some seven minutes, `operator10k` in some fifteen.
 //!
 //! Each group measures on the machine it runs on, prints what a person likes to read, and one line per figure:
 //! `figure <id> <value> <unit>`. The same lines go to `figures.txt` in the target directory (`CARGO_TARGET_DIR`, else
