@@ -21,7 +21,7 @@ CRDS := crds
 REFERENCE := docs/reference
 
 .PHONY: help setup build run fmt lint test unit e2e schemathesis soak crds check-crds docs check-docs chart check-chart check-gitops check-rules deny control-plane \
-	peers prometheus releases demo-plan demo demo-build demo-first-run bench release image check-image ci check clean
+	peers prometheus releases demo-plan demo demo-first-run bench release image check-image ci check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,11 +109,9 @@ ON_CLUSTER := $(if $(findstring --context,$(ARGS)),on-cluster)
 demo-plan: ## say what the first run of the demo builds, and how long that takes
 	@hack/demo/plan $(TARGET_DIR) $(ON_CLUSTER)
 
-demo: demo-plan $(if $(ON_CLUSTER),build,setup demo-build) ## run the failover demo (ARGS: --once, or --context=NAME for an existing cluster)
+demo: demo-plan $(if $(ON_CLUSTER),build,setup) ## run the failover demo (ARGS: --once, or --context=NAME for an existing cluster)
+	@$(if $(ON_CLUSTER),,CARGO='$(CARGO)' hack/demo/build)
 	@exec $(if $(ON_CLUSTER),hack/demo/on-cluster,$(TARGET_DIR)/debug/examples/demo) $(ARGS)
-
-demo-build:
-	@CARGO=$(CARGO) hack/demo/build
 
 demo-first-run: ## measure the first run of the demo with empty caches: demo.first_run_s (about 10 minutes, 10 GB)
 	@hack/demo/first-run

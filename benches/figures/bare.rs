@@ -24,14 +24,12 @@ use crate::env::BenchEnv;
 
 /// Marks a run of this program as the bare loop; the kubeconfig and the namespace follow.
 pub(crate) const FLAG: &str = "--bare-loop";
-/// Where the bare loop's objects are.
-pub(crate) const NAMESPACE: &str = "bare";
 
-/// Starts the bare loop on the environment's API server. It ends when the process is dropped.
-pub(crate) async fn start(env: &BenchEnv) -> Process {
-    env.create_namespace(NAMESPACE).await;
+/// Starts the bare loop on the environment's API server, in a namespace that is new. It ends when the process is dropped.
+pub(crate) async fn start(env: &BenchEnv, namespace: &str) -> Process {
+    env.create_namespace(namespace).await;
     let identity: OperatorIdentity =
-        env.plane.grant_operator(NAMESPACE, OperatorScope::Namespace).await.expect("the bare loop's rights");
+        env.plane.grant_operator(namespace, OperatorScope::Namespace).await.expect("the bare loop's rights");
     let user = format!("--user={}", identity.user);
     let resource = "--resource=providerconnections.busbar.dev/status";
     for args in [
@@ -39,13 +37,13 @@ pub(crate) async fn start(env: &BenchEnv) -> Process {
         ["rolebinding", "patch-status", "--role=patch-status", &user],
     ] {
         let output =
-            env.plane.run_kubectl(&[&["-n", NAMESPACE, "create"], &args[..]].concat(), "").await.expect("kubectl");
+            env.plane.run_kubectl(&[&["-n", namespace, "create"], &args[..]].concat(), "").await.expect("kubectl");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let spec = ProcessSpec {
         name: "bare-loop".to_owned(),
         program: std::env::current_exe().expect("the path of this program"),
-        args: vec![FLAG.into(), identity.kubeconfig.clone().into(), NAMESPACE.into()],
+        args: vec![FLAG.into(), identity.kubeconfig.clone().into(), namespace.into()],
         env: Vec::new(),
         log: env.plane.run_dir().path().join("bare-loop.log"),
     };

@@ -169,8 +169,7 @@ impl BenchEnv {
         tokio::time::timeout(TIMEOUT, both).await.expect("all Ready within ten minutes")
     }
 
-    /// Deletes all connections of a namespace, and waits until the API server is at rest: the watch cache keeps what it was
-    /// told within the last 75 seconds.
+    /// Deletes all connections of a namespace, and leaves the API server alone for a while.
     pub(crate) async fn remove_all_of(&self, namespace: &str) {
         let api: Api<ProviderConnection> = Api::namespaced(self.client.clone(), namespace);
         let (all, began) = (kube::api::ListParams::default(), self.clock.mono());
@@ -178,6 +177,7 @@ impl BenchEnv {
             assert!(self.clock.mono().since(began) < TIMEOUT, "the connections are not gone");
             // One request may not live to see the end of ten thousand.
             drop(api.delete_collection(&DeleteParams::default(), &all).await);
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
         tokio::time::sleep(AT_REST).await;
     }
